@@ -1,0 +1,84 @@
+//! Room classes: configuration that says where the log of a room lives.
+
+use std::time::Duration;
+
+use crate::Map;
+use crate::ids::RoomName;
+
+/// Where the log of a room lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Keep {
+    /// Nowhere: messages are unnumbered and reach those who are there.
+    None,
+    /// In memory, within a window.
+    Memory(Window),
+    /// In the store, durable before it is acknowledged.
+    Store,
+}
+
+/// How much a memory room keeps: whichever bound is reached first lets go of the oldest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Window {
+    /// Messages; default 1,000.
+    pub events: usize,
+    /// Age; default 10 minutes.
+    pub age: Duration,
+    /// Memory of one room in bytes, see [`crate::Message::weight`]; default 16 MiB.
+    pub bytes: usize,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { events: 1000, age: Duration::from_secs(600), bytes: 16 << 20 }
+    }
+}
+
+/// The settings of one class.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Class {
+    /// Where its rooms keep their log.
+    pub keep: Keep,
+}
+
+/// All classes by name. The part of a room's name before its first `:` chooses one; a name without a known class has
+/// the settings of `live`.
+#[derive(Clone, Debug)]
+pub struct Classes {
+    by_name: Map<Box<str>, Class>,
+    live: Class,
+}
+
+impl Default for Classes {
+    fn default() -> Self {
+        let live = Class { keep: Keep::Memory(Window::default()) };
+        let mut classes = Self { by_name: Map::default(), live };
+        classes.set("live", live);
+        classes.set("signal", Class { keep: Keep::None });
+        for stored in ["feed", "chat", "inbox", "doc"] {
+            classes.set(stored, Class { keep: Keep::Store });
+        }
+        classes
+    }
+}
+
+impl Classes {
+    /// Adds a class or changes a built-in one.
+    pub fn set(&mut self, name: &str, class: Class) {
+        if name == "live" {
+            self.live = class;
+        }
+        self.by_name.insert(name.into(), class);
+    }
+
+    /// The class of a room. The room `all`, which every native client is in, is of class `signal`.
+    pub fn of(&self, room: &RoomName) -> Class {
+        let name = match room.as_str() {
+            "all" => "signal",
+            name => match name.split_once(':') {
+                Some((class, _)) => class,
+                None => return self.live,
+            },
+        };
+        self.by_name.get(name).copied().unwrap_or(self.live)
+    }
+}

@@ -1,0 +1,107 @@
+//! How a reader that is not written to live gets what it misses: by paging the log at its own pace.
+
+use std::sync::Arc;
+
+use crate::ids::{ClientId, Epoch, Position, Seq};
+use crate::log::{LogError, Span};
+use crate::message::Message;
+use crate::room::{ReaderKey, Room};
+use crate::shard::{Command, ShardHandle};
+
+/// A reader's way through the log, from the place it has seen up to the head, where it goes live.
+///
+/// It is made by [`crate::Reader::cursor`]. Its owner calls [`Cursor::next`] as fast as it can send, and drops the
+/// cursor at [`Found::Head`]; if messages were delivered in the meantime, a [`crate::Notice::Behind`] follows and the
+/// next cursor begins there.
+pub struct Cursor {
+    pub(crate) room: Arc<Room>,
+    pub(crate) key: ReaderKey,
+    pub(crate) shard: ShardHandle,
+    pub(crate) place: Position,
+    /// What this connection sent itself after this place is left out; before it, it is a replay, which leaves nothing
+    /// out.
+    pub(crate) own: Option<(ClientId, Position)>,
+}
+
+/// What a cursor found.
+#[derive(Debug)]
+pub enum Found {
+    /// The next messages; possibly none, when all of them are to be left out.
+    Messages(Vec<Arc<Message>>),
+    /// Messages that are no longer kept: numbers `from` to `to`, inclusive, in `epoch`. `from` is 0 when the reader's
+    /// place belongs to another epoch.
+    Gap {
+        /// The first lost number.
+        from: Seq,
+        /// The last lost number.
+        to: Seq,
+        /// The epoch that the numbers belong to.
+        epoch: Epoch,
+    },
+    /// Nothing more to read: the reader goes live.
+    Head,
+}
+
+impl Cursor {
+    /// Messages per page.
+    const PAGE: usize = 64;
+    /// After a change of epoch a reader is given at most so many of the newest messages.
+    const AFTER_CHANGE: u64 = 1000;
+
+    /// The reader that it reads for.
+    pub fn reader(&self) -> ReaderKey {
+        self.key
+    }
+
+    /// Where it stands.
+    pub fn place(&self) -> &Position {
+        &self.place
+    }
+
+    /// The room it reads.
+    pub fn room(&self) -> &crate::RoomName {
+        &self.room.name
+    }
+
+    /// Reads on. Cancel safe: the place moves only when something is returned.
+    ///
+    /// # Errors
+    /// Those of the log; the same call may succeed later.
+    pub async fn next(&mut self) -> Result<Found, LogError> {
+        let Some(log) = &self.room.log else { return Ok(self.arrive()) };
+        let span = Span::After(self.place.seq, Self::PAGE);
+        let page = match self.room.recent(span).filter(|page| page.epoch == self.place.epoch) {
+            Some(page) => page,
+            None => log.read(&self.room.name, span).await?,
+        };
+        if page.epoch != self.place.epoch || self.place.seq > page.head {
+            // A number from the future is as strange as one of another epoch: the log was set back.
+            let kept = page.first.0.saturating_sub(1).max(page.head.0.saturating_sub(Self::AFTER_CHANGE));
+            return Ok(self.skip(Seq::ZERO, Position { epoch: page.epoch, seq: Seq(kept) }));
+        }
+        if page.first > self.place.seq.next() {
+            let from = self.place.seq.next();
+            return Ok(self.skip(from, Position { epoch: page.epoch, seq: Seq(page.first.0 - 1) }));
+        }
+        let Some(last) = page.messages.last() else { return Ok(self.arrive()) };
+        self.place.seq = last.seq;
+        let wanted = |message: &Arc<Message>| !self.sent(message);
+        Ok(Found::Messages(page.messages.into_iter().filter(wanted).collect()))
+    }
+
+    fn skip(&mut self, from: Seq, to: Position) -> Found {
+        self.place = to.clone();
+        Found::Gap { from, to: to.seq, epoch: to.epoch }
+    }
+
+    fn sent(&self, message: &Message) -> bool {
+        self.own.as_ref().is_some_and(|(client, since)| {
+            message.from.as_ref() == Some(client) && message.epoch == since.epoch && message.seq > since.seq
+        })
+    }
+
+    fn arrive(&self) -> Found {
+        self.shard.send(Command::Live { reader: self.key, place: self.place.clone() });
+        Found::Head
+    }
+}

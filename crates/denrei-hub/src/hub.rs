@@ -1,0 +1,611 @@
+//! The hub: rooms, those who publish to them, and those who read them.
+
+use std::collections::hash_map::Entry;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use crate::Map;
+use crate::bus::{Bus, BusError, Inbound, Subject};
+use crate::class::{Class, Classes, Keep};
+use crate::cluster::{self, Cluster, NodeMessage};
+use crate::cursor::Cursor;
+use crate::ids::{ClientId, Epoch, Name, Position, RoomName, Seq};
+use crate::log::{Appended, Log, LogError, Page, Span};
+use crate::memory::{MemoryLimits, MemoryLog};
+use crate::message::{Draft, Encoders, Message, Wire};
+use crate::outbox::{Outbox, OutboxLimits};
+use crate::registry::Registry;
+use crate::room::{Accepted, ReaderKey, Room, RoomKey};
+use crate::shard::{Command, Shard, ShardHandle};
+
+/// The rooms of one node. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub(Arc<Inner>);
+
+/// How a hub is set up.
+#[derive(Clone, Debug)]
+pub struct HubConfig {
+    /// Room classes.
+    pub classes: Classes,
+    /// Bounds of memory rooms.
+    pub memory: MemoryLimits,
+    /// Bounds of each connection's queue.
+    pub outbox: OutboxLimits,
+    /// How many shards write to connections: one per core.
+    pub shards: usize,
+}
+
+impl Default for HubConfig {
+    fn default() -> Self {
+        Self {
+            classes: Classes::default(),
+            memory: MemoryLimits::default(),
+            outbox: OutboxLimits::default(),
+            shards: 1,
+        }
+    }
+}
+
+/// What became of a published draft.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Its place in the room; number 0 in rooms that keep no log.
+    pub position: Position,
+    /// It had been published before, under the same id.
+    pub duplicate: bool,
+}
+
+/// Why the hub could not do what it was asked. Nothing was kept, and the same call may succeed later.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum HubError {
+    /// The room's log failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The bus failed.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
+
+struct Inner {
+    classes: Arc<Classes>,
+    memory: Arc<dyn Log>,
+    store: Option<Arc<dyn Log>>,
+    cluster: Option<Cluster>,
+    shards: Vec<ShardHandle>,
+    outbox: OutboxLimits,
+    rooms: [Mutex<Map<RoomName, Arc<Room>>>; 64],
+    hasher: foldhash::fast::RandomState,
+    room_count: AtomicUsize,
+    numbers: AtomicU64,
+    registry: Registry,
+    unnumbered: Position,
+    /// Rooms that miss messages, on their way to [`Hub::run`]. Each is in it once, see `catching_up`.
+    missing: Mutex<Vec<Arc<Room>>>,
+    missed: Notify,
+}
+
+impl Hub {
+    /// How long a missing message may still arrive by itself before it is read from the log.
+    const PATIENCE: Duration = Duration::from_millis(20);
+    /// How often the heads of rooms with readers are compared with the log, when there are other nodes.
+    const COMPARE: Duration = Duration::from_secs(2);
+
+    /// A hub and its shards. Spawn [`Shard::run`] of each on the runtime that serves its connections, and
+    /// [`Hub::run`] once. Without a `store`, rooms of stored classes are refused.
+    pub fn new(
+        config: HubConfig,
+        encoders: Encoders,
+        store: Option<Arc<dyn Log>>,
+        bus: Option<Arc<dyn Bus>>,
+    ) -> (Self, Vec<Shard>) {
+        let classes = Arc::new(config.classes);
+        let shards: Vec<_> = (0..config.shards.max(1)).map(ShardHandle::new).collect();
+        let inner = Inner {
+            memory: Arc::new(MemoryLog::new(Arc::clone(&classes), config.memory)),
+            classes,
+            store,
+            cluster: bus.map(Cluster::new),
+            shards: shards.clone(),
+            outbox: config.outbox,
+            rooms: std::array::from_fn(|_| Mutex::default()),
+            hasher: foldhash::fast::RandomState::default(),
+            room_count: AtomicUsize::new(0),
+            numbers: AtomicU64::new(0),
+            registry: Registry::default(),
+            unnumbered: Position { epoch: Epoch::none(), seq: Seq::ZERO },
+            missing: Mutex::default(),
+            missed: Notify::new(),
+        };
+        let hub = Self(Arc::new(inner));
+        (hub, shards.into_iter().map(|shard| Shard::new(shard, encoders)).collect())
+    }
+
+    /// The class of a room.
+    pub fn class(&self, room: &RoomName) -> Class {
+        self.0.classes.of(room)
+    }
+
+    /// Publishes a draft; never blocks. `done` is told where it went, possibly before this returns and under a lock:
+    /// it must be short and must not call the hub. Drafts that one caller publishes one after another keep their
+    /// order in each room.
+    pub fn publish(&self, draft: Draft, done: impl FnOnce(Result<Published, LogError>) + Send + 'static) {
+        let log = match self.log(&draft.room) {
+            Ok(Some(log)) => log,
+            Ok(None) => {
+                let message = Arc::new(draft.assigned(self.0.unnumbered.clone()));
+                self.0.accept(&message);
+                self.0.announce(&message);
+                return done(Ok(Published { position: self.0.unnumbered.clone(), duplicate: false }));
+            }
+            Err(error) => return done(Err(error)),
+        };
+        let inner = Arc::clone(&self.0);
+        log.append(
+            draft,
+            Box::new(move |appended| {
+                done(appended.map(|Appended { message, duplicate }| {
+                    if !duplicate {
+                        inner.accept(&message);
+                        inner.announce(&message);
+                    }
+                    Published { position: message.position(), duplicate }
+                }));
+            }),
+        );
+    }
+
+    /// Publishes a draft and waits until it is as durable as its room makes it. Not cancel safe: when the future is
+    /// dropped, the draft may or may not be published; the same draft with the same id can be published again.
+    ///
+    /// # Errors
+    /// Those of the room's log; nothing was kept then.
+    pub async fn publish_and_wait(&self, draft: Draft) -> Result<Published, LogError> {
+        let (tell, told) = oneshot::channel();
+        self.publish(draft, move |published| {
+            // The caller may have gone; the message has not.
+            let _ = tell.send(published);
+        });
+        told.await.unwrap_or_else(|_| Err(LogError::Unavailable("the log has stopped".into())))
+    }
+
+    /// Waits while the shards have too much to do. Whoever takes messages in calls this first.
+    pub async fn relieved(&self) {
+        for shard in &self.0.shards {
+            shard.relieved().await;
+        }
+    }
+
+    /// Reads what is kept of a room; a room without a log has an empty page.
+    ///
+    /// # Errors
+    /// Those of the room's log.
+    pub async fn read(&self, room: &RoomName, span: Span) -> Result<Page, LogError> {
+        let Some(log) = self.log(room)? else {
+            let Position { epoch, seq } = self.0.unnumbered.clone();
+            return Ok(Page { epoch, messages: Vec::new(), head: seq, first: seq.next() });
+        };
+        let recent = self.0.find(room).and_then(|room| room.recent(span));
+        match recent {
+            Some(page) => Ok(page),
+            None => log.read(room, span).await,
+        }
+    }
+
+    /// Makes the sending half of a connection.
+    pub fn outbox(&self, client: ClientId, wire: Wire, socket: Option<TcpStream>, shard: &ShardHandle) -> Arc<Outbox> {
+        let number = self.0.number();
+        Arc::new(Outbox::new(number, client, wire, self.0.outbox, socket, shard.clone()))
+    }
+
+    /// The shard with the fewest connections.
+    pub fn shard(&self) -> &ShardHandle {
+        let least = self.0.shards.iter().min_by_key(|shard| shard.connections());
+        least.expect("a hub has at least one shard")
+    }
+
+    /// Makes a connection known: to those who send to it directly, and to its shard, which reminds it of its
+    /// heartbeat every `period` seconds.
+    pub fn enter(&self, outbox: Arc<Outbox>, user: Option<Name>, period: u32) -> Seat {
+        self.0.registry.add(&outbox, user.as_ref());
+        outbox.shard().enter(&outbox, period);
+        Seat { hub: self.clone(), outbox, user }
+    }
+
+    /// Attaches a connection to a room as a reader, behind the room's head: call [`Reader::live`] or page with
+    /// [`Reader::cursor`]. Cancel safe.
+    ///
+    /// # Errors
+    /// When the room's log, or the bus, cannot be asked where the room stands.
+    pub async fn attach(&self, outbox: &Arc<Outbox>, room: &RoomName, echo: bool) -> Result<Reader, HubError> {
+        let interest = self.interest(room).await?;
+        let room = Arc::clone(&interest.room);
+        let shard = outbox.shard().clone();
+        let key = ReaderKey(self.0.number());
+        let mut state = room.lock();
+        state.readers[shard.number()] += 1;
+        let place = state.order.place().cloned();
+        let outbox = Arc::clone(outbox);
+        let own = (!echo).then(|| Arc::clone(outbox.client()));
+        shard.send(Command::Attach { room: room.key, reader: key, outbox, echo, place: place.clone() });
+        let members = state.members();
+        drop(state);
+        let place = place.unwrap_or_else(|| self.0.unnumbered.clone());
+        Ok(Reader { interest, key, shard, place, members, own })
+    }
+
+    /// Waits for the next message of a room; see [`Watch`].
+    ///
+    /// # Errors
+    /// As [`Hub::attach`].
+    pub async fn watch(&self, room: &RoomName) -> Result<Watch, HubError> {
+        let interest = self.interest(room).await?;
+        let (number, told) = interest.room.wait();
+        Ok(Watch { interest, number, told })
+    }
+
+    /// Sends one connection a message that belongs to no room; false when it is not connected here, or too slow.
+    pub fn direct(&self, client: &str, message: &Message, encoders: Encoders) -> bool {
+        self.0.registry.client(client).is_some_and(|outbox| offer(&outbox, message, encoders))
+    }
+
+    /// The same for every connection of a user; how many it reached.
+    pub fn direct_to_user(&self, user: &Name, message: &Message, encoders: Encoders) -> usize {
+        self.0.registry.user(user).iter().filter(|outbox| offer(outbox, message, encoders)).count()
+    }
+
+    /// Tells every connection that the server is about to stop.
+    pub fn shutdown(&self) {
+        for shard in &self.0.shards {
+            shard.send(Command::Shutdown);
+        }
+    }
+
+    /// Connections of this node.
+    pub fn connections(&self) -> usize {
+        self.0.shards.iter().map(ShardHandle::connections).sum()
+    }
+
+    /// Rooms with readers or waiters on this node.
+    pub fn rooms(&self) -> usize {
+        self.0.room_count.load(Ordering::Relaxed)
+    }
+
+    /// Keeps house until the task is dropped: lets go of what is past its window, hears the other nodes, finds what
+    /// the bus has lost and reads it from the log.
+    pub async fn run(self) {
+        let mut sweep = steady(Duration::from_secs(5));
+        let mut compare = steady(Self::COMPARE);
+        let mut beat = steady(Duration::from_secs(1));
+        let mut reading = JoinSet::new();
+        if let Some(cluster) = &self.0.cluster {
+            if let Err(error) = cluster.bus().subscribe(&Subject::Nodes).await {
+                tracing::warn!(%error, "the other nodes cannot be heard");
+            }
+        }
+        loop {
+            tokio::select! {
+                () = self.0.missed.notified() => {
+                    for room in std::mem::take(&mut *lock(&self.0.missing)) {
+                        reading.spawn(catch_up(Arc::clone(&self.0), room));
+                    }
+                }
+                Some(_) = reading.join_next() => {}
+                inbound = self.0.inbound() => self.hear(inbound).await,
+                _ = compare.tick(), if self.0.cluster.is_some() => {
+                    reading.spawn(compare_heads(Arc::clone(&self.0)));
+                }
+                _ = beat.tick() => if let Some(cluster) = &self.0.cluster { cluster.beat() },
+                _ = sweep.tick() => self.0.memory.sweep(),
+            }
+        }
+    }
+
+    async fn hear(&self, inbound: Inbound) {
+        let bytes = match inbound {
+            Inbound::Message(_, bytes) => bytes,
+            Inbound::Lost => return compare_heads(Arc::clone(&self.0)).await,
+        };
+        match cluster::decode(&bytes) {
+            Some(NodeMessage::Published(message)) => {
+                self.relieved().await;
+                self.0.accept(&message);
+            }
+            Some(NodeMessage::Heads(heads)) => {
+                for (name, head) in heads {
+                    if let Some(room) = self.0.find(&name) {
+                        self.0.compare(&room, &head);
+                    }
+                }
+            }
+            None => tracing::debug!(bytes = bytes.len(), "a message from another node could not be read"),
+        }
+    }
+
+    fn log(&self, room: &RoomName) -> Result<Option<Arc<dyn Log>>, LogError> {
+        match self.0.classes.of(room).keep {
+            Keep::None => Ok(None),
+            Keep::Memory(_) => Ok(Some(Arc::clone(&self.0.memory))),
+            Keep::Store => match &self.0.store {
+                Some(store) => Ok(Some(Arc::clone(store))),
+                None => Err(LogError::Unavailable("no store is configured".into())),
+            },
+        }
+    }
+
+    /// Finds or makes a room, counts the caller as interested in it, and sees to it that its place is known.
+    async fn interest(&self, name: &RoomName) -> Result<Interest, HubError> {
+        let log = self.log(name)?;
+        // Before the lock: a log's own locks are never taken under those of the hub, because logs call the hub
+        // (`Done`) under theirs.
+        let hold = log.as_ref().and_then(|log| log.hold(name));
+        let interest = {
+            let mut rooms = lock(self.0.part(name));
+            let room = match rooms.entry(name.clone()) {
+                Entry::Occupied(entry) => Arc::clone(entry.get()),
+                Entry::Vacant(entry) => {
+                    self.0.room_count.fetch_add(1, Ordering::Relaxed);
+                    let key = RoomKey(self.0.number());
+                    Arc::clone(entry.insert(Arc::new(Room::new(name.clone(), key, log, hold, self.0.shards.len()))))
+                }
+            };
+            room.lock().interest += 1;
+            Interest { inner: Arc::clone(&self.0), room }
+        };
+        let room = &interest.room;
+        room.started.get_or_try_init(|| self.start(room)).await?;
+        Ok(interest)
+    }
+
+    /// First the bus, then the head: whatever is appended after the head was read arrives by the bus, or is found
+    /// missing later.
+    async fn start(&self, room: &Room) -> Result<(), HubError> {
+        if let Some(cluster) = &self.0.cluster {
+            cluster.bus().subscribe(&Subject::Room(room.name.clone())).await?;
+        }
+        if let Some(log) = &room.log {
+            let heads = log.heads(vec![room.name.clone()]).await?;
+            let head = heads.into_iter().next().ok_or_else(|| LogError::Unavailable("no head was read".into()))?;
+            room.start(head, &self.0.shards);
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn part(&self, room: &RoomName) -> &Mutex<Map<RoomName, Arc<Room>>> {
+        &self.rooms[self.hasher.hash_one(room) as usize % self.rooms.len()]
+    }
+
+    fn find(&self, room: &RoomName) -> Option<Arc<Room>> {
+        lock(self.part(room)).get(room).cloned()
+    }
+
+    fn accept(self: &Arc<Self>, message: &Arc<Message>) {
+        if let Some(room) = self.find(&message.room) {
+            if room.accept(message, &self.shards) == Accepted::Missing {
+                self.miss(&room);
+            }
+        }
+    }
+
+    fn announce(&self, message: &Arc<Message>) {
+        if let Some(cluster) = &self.cluster {
+            cluster.announce(message);
+        }
+    }
+
+    /// Has the room read what it misses.
+    fn miss(&self, room: &Arc<Room>) {
+        if !std::mem::replace(&mut room.lock().catching_up, true) {
+            lock(&self.missing).push(Arc::clone(room));
+            self.missed.notify_one();
+        }
+    }
+
+    fn compare(&self, room: &Arc<Room>, head: &Position) {
+        let behind = match room.lock().order.place() {
+            Some(place) => place.epoch != head.epoch || place.seq < head.seq,
+            None => false,
+        };
+        if behind {
+            self.miss(room);
+        }
+    }
+
+    async fn inbound(&self) -> Inbound {
+        match &self.cluster {
+            Some(cluster) => cluster.bus().receive().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn present(&self) -> Vec<Arc<Room>> {
+        self.rooms.iter().flat_map(|part| lock(part).values().cloned().collect::<Vec<_>>()).collect()
+    }
+}
+
+/// Reads from the log what a room misses, until nothing is held any more.
+async fn catch_up(inner: Arc<Inner>, room: Arc<Room>) {
+    let Some(log) = room.log.clone() else { return };
+    let mut failures = 0;
+    tokio::time::sleep(Hub::PATIENCE).await;
+    loop {
+        let Some(after) = room.lock().order.place().map(|place| place.seq) else { return };
+        match log.read(&room.name, Span::After(after, 256)).await {
+            Ok(page) => {
+                if room.fill(page, &inner.shards) {
+                    let mut state = room.lock();
+                    if !state.order.is_waiting() {
+                        state.catching_up = false;
+                        return;
+                    }
+                }
+            }
+            Err(error) => {
+                failures += 1;
+                tracing::debug!(%error, failures, "a room could not be brought up from its log");
+            }
+        }
+        if room.lock().interest == 0 {
+            return;
+        }
+        tokio::time::sleep(Hub::PATIENCE * (1 << failures.min(6))).await;
+    }
+}
+
+/// Compares the heads of rooms with readers with the log, in batches: finds a lost last message, also when its
+/// publisher died between commit and bus.
+async fn compare_heads(inner: Arc<Inner>) {
+    let mut rooms = inner.present();
+    rooms.retain(|room| room.started.initialized());
+    for log in [Some(&inner.memory), inner.store.as_ref()].into_iter().flatten() {
+        let theirs: Vec<_> =
+            rooms.iter().filter(|room| room.log.as_ref().is_some_and(|l| Arc::ptr_eq(l, log))).collect();
+        for batch in theirs.chunks(500) {
+            match log.heads(batch.iter().map(|room| room.name.clone()).collect()).await {
+                Ok(heads) => batch.iter().zip(&heads).for_each(|(room, head)| inner.compare(room, head)),
+                Err(error) => tracing::debug!(%error, "heads could not be compared with the log"),
+            }
+        }
+    }
+}
+
+/// A connection that the hub knows. Dropping it makes the hub forget the connection.
+pub struct Seat {
+    hub: Hub,
+    outbox: Arc<Outbox>,
+    user: Option<Name>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.outbox.end();
+        self.hub.0.registry.remove(&self.outbox, self.user.as_ref());
+        self.outbox.shard().leave(&self.outbox);
+    }
+}
+
+/// A session's place in a room. Dropping it detaches the session.
+pub struct Reader {
+    interest: Interest,
+    key: ReaderKey,
+    shard: ShardHandle,
+    place: Position,
+    members: u32,
+    own: Option<ClientId>,
+}
+
+impl Reader {
+    /// Its number, as in [`crate::Notice::Behind`].
+    pub fn key(&self) -> ReaderKey {
+        self.key
+    }
+
+    /// The room.
+    pub fn room(&self) -> &RoomName {
+        &self.interest.room.name
+    }
+
+    /// Where the room stood when the reader was attached.
+    pub fn place(&self) -> &Position {
+        &self.place
+    }
+
+    /// How many readers the room had then, this one included.
+    pub fn members(&self) -> u32 {
+        self.members
+    }
+
+    /// Where the room stands now on this node; none when it keeps no log.
+    pub fn head(&self) -> Option<Position> {
+        self.interest.room.lock().order.place().cloned()
+    }
+
+    /// Begins to receive what follows [`Reader::place`].
+    pub fn live(&self) {
+        self.shard.send(Command::Live { reader: self.key, place: self.place.clone() });
+    }
+
+    /// A way through the log from a place that the client has seen.
+    pub fn cursor(&self, from: Position) -> Cursor {
+        let own = self.own.clone().map(|client| (client, self.place.clone()));
+        Cursor { room: Arc::clone(&self.interest.room), key: self.key, shard: self.shard.clone(), place: from, own }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut state = self.interest.room.lock();
+        state.readers[self.shard.number()] -= 1;
+        self.shard.send(Command::Detach(self.key));
+    }
+}
+
+/// A wait for the next message of a room, registered when it is made: read the room's log after making it and before
+/// waiting, and nothing can slip between. Dropping it leaves nothing behind.
+pub struct Watch {
+    interest: Interest,
+    number: u64,
+    told: oneshot::Receiver<Arc<Message>>,
+}
+
+impl Watch {
+    /// The next message; none when the room was forgotten. Cancel safe.
+    pub async fn next(&mut self) -> Option<Arc<Message>> {
+        (&mut self.told).await.ok()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.interest.room.forget_waiter(self.number);
+    }
+}
+
+/// Keeps a room known to this node.
+struct Interest {
+    inner: Arc<Inner>,
+    room: Arc<Room>,
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        let mut rooms = lock(self.inner.part(&self.room.name));
+        let mut state = self.room.lock();
+        state.interest -= 1;
+        if state.interest == 0 {
+            rooms.remove(&self.room.name);
+            self.inner.room_count.fetch_sub(1, Ordering::Relaxed);
+            // Under the lock, so that a later subscription to the same room comes after it.
+            if let Some(cluster) = &self.inner.cluster {
+                cluster.bus().unsubscribe(&Subject::Room(self.room.name.clone()));
+            }
+        }
+    }
+}
+
+fn offer(outbox: &Arc<Outbox>, message: &Message, encoders: Encoders) -> bool {
+    outbox.offer(message.frame(outbox.wire(), encoders).clone())
+}
+
+fn steady(period: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,258 @@
+//! The log in this process's memory: a bounded ring per room.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::Map;
+use crate::class::{Classes, Keep, Window};
+use crate::ids::{Epoch, Name, Position, RoomName, Seq};
+use crate::log::{Appended, Done, Log, LogError, Page, Reading, Span};
+use crate::message::{Draft, Message};
+
+/// A [`Log`] that keeps each room's newest messages within the [`Window`] of its class, until the process ends.
+///
+/// The memory of all rooms together is bounded: an append that does not fit shortens its own room first, and is
+/// refused when that is not enough.
+pub struct MemoryLog {
+    classes: Arc<Classes>,
+    rooms: [Mutex<Map<RoomName, Arc<Ring>>>; 64],
+    hasher: foldhash::fast::RandomState,
+    count: AtomicUsize,
+    bytes: AtomicUsize,
+    limits: MemoryLimits,
+}
+
+/// Bounds of all memory rooms together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryLimits {
+    /// Rooms; default 100,000.
+    pub rooms: usize,
+    /// Bytes; default 1 GiB.
+    pub bytes: usize,
+}
+
+impl Default for MemoryLimits {
+    fn default() -> Self {
+        Self { rooms: 100_000, bytes: 1 << 30 }
+    }
+}
+
+#[derive(Debug)]
+struct Ring {
+    window: Window,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    epoch: Epoch,
+    head: Seq,
+    events: VecDeque<Kept>,
+    /// (user, client id) of the kept messages that have one.
+    ids: Map<(Option<Name>, Name), Seq>,
+    bytes: usize,
+    touched: Instant,
+}
+
+#[derive(Debug)]
+struct Kept {
+    at: Instant,
+    message: Arc<Message>,
+    id: Option<Name>,
+}
+
+impl MemoryLog {
+    /// An empty log.
+    pub fn new(classes: Arc<Classes>, limits: MemoryLimits) -> Self {
+        Self {
+            classes,
+            rooms: std::array::from_fn(|_| Mutex::default()),
+            hasher: foldhash::fast::RandomState::default(),
+            count: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            limits,
+        }
+    }
+
+    /// Finds the ring of a room, or makes it: its epoch begins at the first look, so that a position given to a
+    /// reader of an empty room stays true.
+    fn ring(&self, room: &RoomName) -> Result<Arc<Ring>, LogError> {
+        let mut rooms = lock(self.part(room));
+        if let Some(ring) = rooms.get(room) {
+            return Ok(Arc::clone(ring));
+        }
+        if self.count.load(Ordering::Relaxed) >= self.limits.rooms {
+            let limit = self.limits.rooms;
+            return Err(LogError::Full(format!("the limit of {limit} memory rooms is reached").into()));
+        }
+        let window = match self.classes.of(room).keep {
+            Keep::Memory(window) => window,
+            Keep::None | Keep::Store => Window::default(),
+        };
+        let ring = Arc::new(Ring { window, state: Mutex::new(State::new()) });
+        self.count.fetch_add(1, Ordering::Relaxed);
+        rooms.insert(room.clone(), Arc::clone(&ring));
+        Ok(ring)
+    }
+
+    fn part(&self, room: &RoomName) -> &Mutex<Map<RoomName, Arc<Ring>>> {
+        &self.rooms[self.hasher.hash_one(room) as usize % self.rooms.len()]
+    }
+
+    /// Makes room for one more message of `weight` bytes, or says that there is none.
+    fn admit(&self, ring: &Ring, state: &mut State, weight: usize) -> Result<(), LogError> {
+        let mut freed = 0;
+        while !state.events.is_empty()
+            && (state.bytes + weight > ring.window.bytes
+                || state.events.len() >= ring.window.events
+                || self.bytes.load(Ordering::Relaxed) - freed + weight > self.limits.bytes)
+        {
+            freed += state.forget_oldest();
+        }
+        let total = self.bytes.fetch_sub(freed, Ordering::Relaxed) - freed;
+        if total + weight > self.limits.bytes {
+            let limit = self.limits.bytes;
+            return Err(LogError::Full(format!("the limit of {limit} bytes of memory rooms is reached").into()));
+        }
+        self.bytes.fetch_add(weight, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Log for MemoryLog {
+    fn append(&self, draft: Draft, done: Done) {
+        let ring = match self.ring(&draft.room) {
+            Ok(ring) => ring,
+            Err(full) => return done(Err(full)),
+        };
+        let mut state = lock(&ring.state);
+        let state = &mut *state;
+        let now = Instant::now();
+        state.touched = now;
+        self.bytes.fetch_sub(state.expire(now, ring.window.age), Ordering::Relaxed);
+        let key = draft.id.clone().map(|id| (draft.user.clone(), id));
+        if let Some(message) = key.as_ref().and_then(|key| state.find(key)) {
+            return done(Ok(Appended { message, duplicate: true }));
+        }
+        let id = draft.id.clone();
+        let message = Arc::new(draft.assigned(Position { epoch: state.epoch.clone(), seq: state.head.next() }));
+        if let Err(full) = self.admit(&ring, state, message.weight()) {
+            return done(Err(full));
+        }
+        state.head = message.seq;
+        state.bytes += message.weight();
+        if let Some(key) = key {
+            state.ids.insert(key, message.seq);
+        }
+        state.events.push_back(Kept { at: now, message: Arc::clone(&message), id });
+        // Under the ring's lock: two appends to one room report in the order of their numbers.
+        done(Ok(Appended { message, duplicate: false }));
+    }
+
+    fn read(&self, room: &RoomName, span: Span) -> Reading<Page> {
+        let page = self.ring(room).map(|ring| {
+            let mut state = lock(&ring.state);
+            self.bytes.fetch_sub(state.expire(Instant::now(), ring.window.age), Ordering::Relaxed);
+            state.page(span)
+        });
+        Box::pin(std::future::ready(page))
+    }
+
+    fn heads(&self, rooms: Vec<RoomName>) -> Reading<Vec<Position>> {
+        let head = |room| self.ring(room).map(|ring| lock(&ring.state).position());
+        Box::pin(std::future::ready(rooms.iter().map(head).collect()))
+    }
+
+    fn hold(&self, room: &RoomName) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.ring(room).ok().map(|ring| ring as Arc<dyn Any + Send + Sync>)
+    }
+
+    /// Lets go of expired messages, and of empty rooms that nobody holds and nobody used for the length of their
+    /// window: the next use of such a room begins a new epoch.
+    fn sweep(&self) {
+        let now = Instant::now();
+        for part in &self.rooms {
+            lock(part).retain(|_, ring| {
+                let mut state = lock(&ring.state);
+                self.bytes.fetch_sub(state.expire(now, ring.window.age), Ordering::Relaxed);
+                let idle = state.events.is_empty() && now.duration_since(state.touched) > ring.window.age;
+                // The map's own count is the only one: `ring` hands out clones under this map's lock.
+                let keep = !idle || Arc::strong_count(ring) > 1;
+                if !keep {
+                    self.count.fetch_sub(1, Ordering::Relaxed);
+                }
+                keep
+            });
+        }
+    }
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            epoch: Epoch::random(),
+            head: Seq::ZERO,
+            events: VecDeque::new(),
+            ids: Map::default(),
+            bytes: 0,
+            touched: Instant::now(),
+        }
+    }
+
+    fn position(&self) -> Position {
+        Position { epoch: self.epoch.clone(), seq: self.head }
+    }
+
+    fn first(&self) -> Seq {
+        self.events.front().map_or(self.head.next(), |kept| kept.message.seq)
+    }
+
+    fn find(&self, key: &(Option<Name>, Name)) -> Option<Arc<Message>> {
+        let seq = self.ids.get(key)?;
+        let at = seq.0.checked_sub(self.first().0)?;
+        self.events.get(usize::try_from(at).ok()?).map(|kept| Arc::clone(&kept.message))
+    }
+
+    fn page(&self, span: Span) -> Page {
+        let kept = self.events.len();
+        let (skip, take) = match span {
+            Span::Newest(limit) => (kept.saturating_sub(limit), limit),
+            Span::After(after, limit) => {
+                let seen = after.next().0.saturating_sub(self.first().0);
+                (usize::try_from(seen).map_or(kept, |seen| seen.min(kept)), limit)
+            }
+        };
+        let messages = self.events.range(skip..).take(take).map(|kept| Arc::clone(&kept.message)).collect();
+        Page { epoch: self.epoch.clone(), messages, head: self.head, first: self.first() }
+    }
+
+    /// Lets go of what is older than the window; returns the bytes freed.
+    fn expire(&mut self, now: Instant, age: Duration) -> usize {
+        let mut freed = 0;
+        while self.events.front().is_some_and(|kept| now.duration_since(kept.at) > age) {
+            freed += self.forget_oldest();
+        }
+        freed
+    }
+
+    fn forget_oldest(&mut self) -> usize {
+        let Some(kept) = self.events.pop_front() else { return 0 };
+        if let Some(id) = kept.id {
+            self.ids.remove(&(kept.message.user.clone(), id));
+        }
+        if self.events.is_empty() {
+            self.events.shrink_to(0);
+        }
+        self.bytes -= kept.message.weight();
+        kept.message.weight()
+    }
+}
+
+/// No code that runs under these locks leaves them half changed when it panics.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,211 @@
+//! A room as one node sees it: its order, and who on this node is interested in it.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OnceCell, oneshot};
+
+use crate::Map;
+use crate::ids::{Position, RoomName, Seq};
+use crate::log::{Log, Page, Span};
+use crate::message::Message;
+use crate::order::{Order, Verdict};
+use crate::shard::{Command, ShardHandle};
+
+/// The number of a room on this node while it has readers; a room that comes back gets a new one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct RoomKey(pub(crate) u64);
+
+/// The number of one reader's place in one room, unique on this node.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ReaderKey(pub(crate) u64);
+
+pub(crate) struct Room {
+    pub(crate) name: RoomName,
+    pub(crate) key: RoomKey,
+    /// None: the room keeps no log.
+    pub(crate) log: Option<Arc<dyn Log>>,
+    /// Set once the room's place in its log is known and its messages reach this node.
+    pub(crate) started: OnceCell<()>,
+    _hold: Option<Arc<dyn Any + Send + Sync>>,
+    state: Mutex<State>,
+}
+
+pub(crate) struct State {
+    pub(crate) order: Order,
+    /// How many readers each shard has.
+    pub(crate) readers: Vec<u32>,
+    /// Readers, waiters and those about to become one: at 0 the room is forgotten.
+    pub(crate) interest: usize,
+    waiters: Map<u64, oneshot::Sender<Arc<Message>>>,
+    next_waiter: u64,
+    tail: Tail,
+    /// Somebody is reading from the log what is missing.
+    pub(crate) catching_up: bool,
+}
+
+/// What a message that arrived leaves to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Accepted {
+    Done,
+    /// The log must be read to go on.
+    Missing,
+}
+
+impl Room {
+    pub(crate) fn new(
+        name: RoomName,
+        key: RoomKey,
+        log: Option<Arc<dyn Log>>,
+        hold: Option<Arc<dyn Any + Send + Sync>>,
+        shards: usize,
+    ) -> Self {
+        let state = State {
+            order: Order::default(),
+            readers: vec![0; shards],
+            interest: 0,
+            waiters: Map::default(),
+            next_waiter: 0,
+            tail: Tail::default(),
+            catching_up: false,
+        };
+        Self { name, key, log, started: OnceCell::new(), _hold: hold, state: Mutex::new(state) }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a message in: from its own append, from the bus or from the log, in any order, any number of times.
+    pub(crate) fn accept(&self, message: &Arc<Message>, shards: &[ShardHandle]) -> Accepted {
+        let mut state = self.lock();
+        if self.log.is_none() {
+            state.deliver(self.key, message, shards);
+            return Accepted::Done;
+        }
+        match state.order.accept(message) {
+            Verdict::Seen => return Accepted::Done,
+            Verdict::Stranger => return Accepted::Missing,
+            Verdict::Held if state.order.place().is_none() => return Accepted::Done,
+            Verdict::Held => return Accepted::Missing,
+            Verdict::Deliver => state.deliver(self.key, message, shards),
+        }
+        state.release(self.key, shards);
+        Accepted::Done
+    }
+
+    /// Begins at a place that was read from the log.
+    pub(crate) fn start(&self, place: Position, shards: &[ShardHandle]) {
+        let mut state = self.lock();
+        state.order.jump(place);
+        state.release(self.key, shards);
+    }
+
+    /// Takes in what was read from the log after the room's place; false when there is more to read.
+    pub(crate) fn fill(&self, page: Page, shards: &[ShardHandle]) -> bool {
+        let mut state = self.lock();
+        let Some(place) = state.order.place().cloned() else { return true };
+        let lost = page.first > place.seq.next() && page.head > place.seq;
+        if page.epoch != place.epoch || lost {
+            // Another life of the log, or a hole in it: each reader finds out what it misses by reading the log.
+            let place = page.position();
+            state.tail = Tail::default();
+            state.order.jump(place.clone());
+            for (shard, readers) in shards.iter().zip(&state.readers) {
+                if *readers > 0 {
+                    shard.send(Command::Jump(self.key, place.clone()));
+                }
+            }
+        }
+        for message in &page.messages {
+            if state.order.accept(message) == Verdict::Deliver {
+                state.deliver(self.key, message, shards);
+            }
+        }
+        state.release(self.key, shards);
+        state.order.place().is_some_and(|place| place.seq >= page.head)
+    }
+
+    /// Reads from what this node has seen lately, if the span lies in it.
+    pub(crate) fn recent(&self, span: Span) -> Option<Page> {
+        let state = self.lock();
+        let place = state.order.place()?;
+        let (after, limit) = match span {
+            Span::After(after, limit) => (after, limit),
+            Span::Newest(_) => return None,
+        };
+        let messages = state.tail.after(after, limit)?;
+        Some(Page { epoch: place.epoch.clone(), messages, head: place.seq, first: after.next() })
+    }
+
+    /// Registers a waiter for the next message.
+    pub(crate) fn wait(&self) -> (u64, oneshot::Receiver<Arc<Message>>) {
+        let (tell, told) = oneshot::channel();
+        let mut state = self.lock();
+        state.next_waiter += 1;
+        let number = state.next_waiter;
+        state.waiters.insert(number, tell);
+        (number, told)
+    }
+
+    pub(crate) fn forget_waiter(&self, number: u64) {
+        self.lock().waiters.remove(&number);
+    }
+}
+
+impl State {
+    pub(crate) fn members(&self) -> u32 {
+        self.readers.iter().sum()
+    }
+
+    fn release(&mut self, room: RoomKey, shards: &[ShardHandle]) {
+        while let Some(message) = self.order.release() {
+            self.deliver(room, &message, shards);
+        }
+    }
+
+    /// Under the room's lock, so that every shard gets the messages, and the readers that come and go, in one order.
+    fn deliver(&mut self, room: RoomKey, message: &Arc<Message>, shards: &[ShardHandle]) {
+        for (shard, readers) in shards.iter().zip(&self.readers) {
+            if *readers > 0 {
+                shard.send(Command::Deliver(room, Arc::clone(message)));
+            }
+        }
+        for (_, waiter) in self.waiters.drain() {
+            // A waiter that has gone has no use for it.
+            let _ = waiter.send(Arc::clone(message));
+        }
+        if message.seq != Seq::ZERO {
+            self.tail.push(message);
+        }
+    }
+}
+
+/// The newest messages of a room, so that readers who are a little late do not each read the log.
+#[derive(Default)]
+struct Tail {
+    messages: VecDeque<Arc<Message>>,
+    bytes: usize,
+}
+
+impl Tail {
+    const MESSAGES: usize = 256;
+    const BYTES: usize = 1 << 20;
+
+    fn push(&mut self, message: &Arc<Message>) {
+        self.bytes += message.weight();
+        self.messages.push_back(Arc::clone(message));
+        while self.messages.len() > Self::MESSAGES || self.bytes > Self::BYTES {
+            let Some(oldest) = self.messages.pop_front() else { return };
+            self.bytes -= oldest.weight();
+        }
+    }
+
+    /// What follows a number, if all of it is here.
+    fn after(&self, after: Seq, limit: usize) -> Option<Vec<Arc<Message>>> {
+        let first = self.messages.front()?.seq;
+        let skip = usize::try_from(after.next().0.checked_sub(first.0)?).ok()?;
+        (skip <= self.messages.len()).then(|| self.messages.range(skip..).take(limit).cloned().collect())
+    }
+}

@@ -1,0 +1,416 @@
+//! A shard writes to the connections of one core: one turn takes all that was published since the last, and visits
+//! each reader once.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
+
+use crate::Map;
+use crate::ids::{Position, Seq};
+use crate::message::{Encoders, Message, Wire};
+use crate::outbox::{Notice, Outbox, Sent};
+use crate::room::{ReaderKey, RoomKey};
+
+/// The working half of a shard: [`Shard::run`] is spawned once, on the runtime of the connections it writes to.
+pub struct Shard {
+    handle: ShardHandle,
+    encoders: Encoders,
+    rooms: Map<RoomKey, Readers>,
+    places: Map<ReaderKey, (RoomKey, usize)>,
+    seats: Map<u64, Seat>,
+    beats: u64,
+    /// Sends since the runtime was last given the chance to do something else.
+    sends: usize,
+}
+
+/// The other half: how everyone else reaches the shard.
+#[derive(Clone, Debug)]
+pub struct ShardHandle(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    number: usize,
+    inbox: Mutex<Vec<Command>>,
+    pressed: AtomicBool,
+    connections: AtomicUsize,
+    wake: Notify,
+    relief: Notify,
+}
+
+/// What a shard is asked to do, in order.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A connection begins; it wants a sign of life each so many seconds.
+    Enter(Arc<Outbox>, u32),
+    /// It ends.
+    Leave(u64),
+    /// A reader of a room, which stands at `place`, begins. It is written to after [`Command::Live`] only.
+    Attach { room: RoomKey, reader: ReaderKey, outbox: Arc<Outbox>, echo: bool, place: Option<Position> },
+    /// The reader has everything up to this place by other ways.
+    Live { reader: ReaderKey, place: Position },
+    /// It ends.
+    Detach(ReaderKey),
+    /// A message for the readers of a room.
+    Deliver(RoomKey, Arc<Message>),
+    /// The room goes on after this place, which does not follow on what was delivered: its readers read the log.
+    Jump(RoomKey, Position),
+    /// Bytes were queued that someone must flush.
+    Flush(Arc<Outbox>),
+    /// Tell every connection.
+    Shutdown,
+}
+
+/// The readers of one room on this shard.
+struct Readers {
+    list: Vec<Entry>,
+    /// The last message that was handed to the live readers; none in a room without a log.
+    delivered: Option<Position>,
+}
+
+struct Entry {
+    key: ReaderKey,
+    connection: u64,
+    outbox: Arc<Outbox>,
+    state: State,
+    echo: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    /// Gets what follows this number.
+    Live(Seq),
+    /// Reads the log by itself.
+    Behind,
+}
+
+struct Seat {
+    outbox: Arc<Outbox>,
+    period: u32,
+}
+
+impl ShardHandle {
+    /// When this many commands wait, publishers pause until the shard has caught up.
+    const PRESSED: usize = 4096;
+
+    pub(crate) fn new(number: usize) -> Self {
+        Self(Arc::new(Shared {
+            number,
+            inbox: Mutex::default(),
+            pressed: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
+            wake: Notify::new(),
+            relief: Notify::new(),
+        }))
+    }
+
+    /// The shard's number, from 0.
+    pub fn number(&self) -> usize {
+        self.0.number
+    }
+
+    /// How many connections it serves.
+    pub fn connections(&self) -> usize {
+        self.0.connections.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn enter(&self, outbox: &Arc<Outbox>, period: u32) {
+        self.0.connections.fetch_add(1, Ordering::Relaxed);
+        self.send(Command::Enter(Arc::clone(outbox), period));
+    }
+
+    pub(crate) fn leave(&self, outbox: &Outbox) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.send(Command::Leave(outbox.number()));
+    }
+
+    pub(crate) fn send(&self, command: Command) {
+        let mut inbox = self.lock();
+        inbox.push(command);
+        match inbox.len() {
+            1 => self.0.wake.notify_one(),
+            Self::PRESSED => self.0.pressed.store(true, Ordering::Relaxed),
+            _ => {}
+        }
+    }
+
+    /// Waits while too much is under way. Publishers call this before they take more in, which bounds the inbox.
+    pub(crate) async fn relieved(&self) {
+        while self.0.pressed.load(Ordering::Relaxed) {
+            let relief = self.0.relief.notified();
+            if self.0.pressed.load(Ordering::Relaxed) {
+                relief.await;
+            }
+        }
+    }
+
+    fn take(&self) -> Vec<Command> {
+        let commands = std::mem::take(&mut *self.lock());
+        if self.0.pressed.swap(false, Ordering::Relaxed) {
+            self.0.relief.notify_waiters();
+        }
+        commands
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Command>> {
+        self.0.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shard {
+    pub(crate) fn new(handle: ShardHandle, encoders: Encoders) -> Self {
+        Self {
+            handle,
+            encoders,
+            rooms: Map::default(),
+            places: Map::default(),
+            seats: Map::default(),
+            beats: 0,
+            sends: 0,
+        }
+    }
+
+    /// How others reach it.
+    pub fn handle(&self) -> &ShardHandle {
+        &self.handle
+    }
+
+    /// Works until the task is dropped.
+    pub async fn run(mut self) {
+        let handle = self.handle.clone();
+        let mut beat = tokio::time::interval(Duration::from_secs(1));
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = handle.0.wake.notified() => self.turn().await,
+                _ = beat.tick() => self.beat(),
+            }
+        }
+    }
+
+    /// One coarse wheel for all connections of the shard, instead of a timer for each.
+    fn beat(&mut self) {
+        self.beats += 1;
+        for (number, seat) in &self.seats {
+            if (number + self.beats).is_multiple_of(u64::from(seat.period)) {
+                seat.outbox.notify(Notice::Heartbeat);
+            }
+        }
+    }
+
+    async fn turn(&mut self) {
+        let commands = self.handle.take();
+        let mut touched = commands.iter().filter_map(|command| match command {
+            Command::Deliver(room, _) => Some(room),
+            _ => None,
+        });
+        // With one room in the turn a reader is written to at most once by writing at once. With several, chunks are
+        // queued first, so that a reader of many rooms still costs one write.
+        let direct = touched.next().is_none_or(|first| touched.all(|room| room == first));
+        let mut dirty = Vec::new();
+        let mut run: Vec<Arc<Message>> = Vec::new();
+        let mut of = RoomKey::default();
+        for command in commands {
+            match command {
+                Command::Deliver(room, message) => {
+                    if room != of {
+                        self.deliver(of, &mut run, direct, &mut dirty).await;
+                        of = room;
+                    }
+                    run.push(message);
+                }
+                Command::Flush(outbox) => dirty.push(outbox),
+                other => {
+                    self.deliver(of, &mut run, direct, &mut dirty).await;
+                    self.obey(other);
+                }
+            }
+        }
+        self.deliver(of, &mut run, direct, &mut dirty).await;
+        for outbox in dirty {
+            outbox.flush();
+            self.breathe().await;
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Enter(outbox, period) => {
+                self.seats.insert(outbox.number(), Seat { outbox, period: period.max(1) });
+            }
+            Command::Leave(number) => {
+                self.seats.remove(&number);
+            }
+            Command::Attach { room, reader, outbox, echo, place } => self.attach(room, reader, outbox, echo, place),
+            Command::Live { reader, place } => self.live(reader, place),
+            Command::Detach(reader) => self.detach(reader),
+            Command::Jump(room, place) => {
+                if let Some(readers) = self.rooms.get_mut(&room) {
+                    readers.fall_behind();
+                    readers.delivered = Some(place);
+                }
+            }
+            Command::Shutdown => self.seats.values().for_each(|seat| seat.outbox.notify(Notice::Shutdown)),
+            Command::Deliver(..) | Command::Flush(_) => {}
+        }
+    }
+
+    fn attach(&mut self, room: RoomKey, key: ReaderKey, outbox: Arc<Outbox>, echo: bool, place: Option<Position>) {
+        let readers = self.rooms.entry(room).or_insert_with(|| Readers { list: Vec::new(), delivered: place });
+        self.places.insert(key, (room, readers.list.len()));
+        let connection = outbox.number();
+        readers.list.push(Entry { key, connection, outbox, state: State::Behind, echo });
+    }
+
+    /// A reader that has read the log up to `place` goes live there, or is told where to read on.
+    fn live(&mut self, key: ReaderKey, place: Position) {
+        let Some(&(room, at)) = self.places.get(&key) else { return };
+        let Some(readers) = self.rooms.get_mut(&room) else { return };
+        let Some(entry) = readers.list.get_mut(at) else { return };
+        match &readers.delivered {
+            Some(delivered) if delivered.epoch != place.epoch || delivered.seq > place.seq => {
+                entry.outbox.notify(Notice::Behind(key, place));
+            }
+            _ => entry.state = State::Live(place.seq),
+        }
+    }
+
+    fn detach(&mut self, key: ReaderKey) {
+        let Some((room, at)) = self.places.remove(&key) else { return };
+        let Some(readers) = self.rooms.get_mut(&room) else { return };
+        readers.list.swap_remove(at);
+        if let Some(moved) = readers.list.get(at) {
+            self.places.insert(moved.key, (room, at));
+        }
+        if readers.list.is_empty() {
+            self.rooms.remove(&room);
+        }
+    }
+
+    /// Hands consecutive messages of one room to its readers.
+    async fn deliver(
+        &mut self,
+        room: RoomKey,
+        run: &mut Vec<Arc<Message>>,
+        direct: bool,
+        dirty: &mut Vec<Arc<Outbox>>,
+    ) {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else { return };
+        let Some(mut readers) = self.rooms.remove(&room) else { return run.clear() };
+        let numbered = first.seq != Seq::ZERO;
+        let before = numbered.then(|| Position { epoch: first.epoch.clone(), seq: Seq(first.seq.0 - 1) });
+        if readers.delivered.as_ref().is_some_and(|delivered| numbered && Some(delivered) != before.as_ref()) {
+            readers.fall_behind();
+        }
+        let run_of = Run { encoders: self.encoders, before, direct, senders: senders(run), messages: run };
+        let mut chunks = Chunks::default();
+        for entry in &mut readers.list {
+            if run_of.write_to(entry, &mut chunks, dirty) {
+                self.breathe().await;
+            }
+        }
+        if numbered {
+            readers.delivered = Some(last.position());
+        }
+        self.rooms.insert(room, readers);
+        run.clear();
+    }
+
+    /// Lets reads and other tasks have their turn in between: a fan-out to 10,000 takes tens of milliseconds.
+    async fn breathe(&mut self) {
+        self.sends += 1;
+        if self.sends >= 256 {
+            self.sends = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Consecutive messages of one room, on their way to its readers.
+struct Run<'a> {
+    encoders: Encoders,
+    messages: &'a [Arc<Message>],
+    /// The place just before the first; none when the room keeps no log.
+    before: Option<Position>,
+    direct: bool,
+    /// The connections that sent one of the messages.
+    senders: Vec<u64>,
+}
+
+/// The joined chunk per wire, made when the first reader of that wire needs it.
+#[derive(Default)]
+struct Chunks([Option<Bytes>; Wire::MOST]);
+
+impl Run<'_> {
+    /// Returns whether something was written or queued.
+    fn write_to(&self, entry: &mut Entry, chunks: &mut Chunks, dirty: &mut Vec<Arc<Outbox>>) -> bool {
+        let State::Live(seen) = entry.state else { return false };
+        let wire = entry.outbox.wire();
+        let own = !entry.echo && self.senders.contains(&entry.connection);
+        let fresh = self.before.as_ref().is_none_or(|before| before.seq >= seen);
+        let rest;
+        let chunk = if fresh && !own {
+            chunks.0[wire.0 as usize].get_or_insert_with(|| self.encoders.joined(self.messages, wire))
+        } else {
+            rest = self.without(entry, seen);
+            if rest.is_empty() {
+                return false;
+            }
+            &self.encoders.joined(&rest, wire)
+        };
+        let sent = if self.direct {
+            entry.outbox.write(chunk)
+        } else {
+            let (sent, first) = entry.outbox.queue(chunk);
+            if first {
+                dirty.push(Arc::clone(&entry.outbox));
+            }
+            sent
+        };
+        if sent == Sent::Refused {
+            self.overflow(entry);
+        }
+        true
+    }
+
+    /// The messages without those that the reader has, or sent itself.
+    fn without(&self, entry: &Entry, seen: Seq) -> Vec<Arc<Message>> {
+        let wanted = |message: &&Arc<Message>| {
+            let fresh = self.before.is_none() || message.seq > seen;
+            fresh && (entry.echo || message.origin != entry.connection)
+        };
+        self.messages.iter().filter(wanted).cloned().collect()
+    }
+
+    /// The policy for a full outbox: what is kept in a log is read from there later, what is not is dropped.
+    fn overflow(&self, entry: &mut Entry) {
+        let (Some(before), State::Live(seen)) = (&self.before, entry.state) else { return };
+        entry.state = State::Behind;
+        let seq = before.seq.max(seen);
+        entry.outbox.notify(Notice::Behind(entry.key, Position { epoch: before.epoch.clone(), seq }));
+    }
+}
+
+impl Readers {
+    /// What comes next does not follow on what was delivered: whoever is live must read the log from there.
+    fn fall_behind(&mut self) {
+        let Some(delivered) = &self.delivered else { return };
+        for entry in &mut self.list {
+            if let State::Live(seen) = entry.state {
+                entry.state = State::Behind;
+                let place = Position { epoch: delivered.epoch.clone(), seq: delivered.seq.max(seen) };
+                entry.outbox.notify(Notice::Behind(entry.key, place));
+            }
+        }
+    }
+}
+
+fn senders(run: &[Arc<Message>]) -> Vec<u64> {
+    let mut senders: Vec<u64> = run.iter().map(|message| message.origin).filter(|&origin| origin != 0).collect();
+    senders.sort_unstable();
+    senders.dedup();
+    senders
+}

@@ -1,0 +1,16 @@
+//! What bytes mean: the formats and protocols that clients speak, without IO.
+//!
+//! Nothing here owns a socket, a task or a clock, or knows what a room is. Bytes go in and events come out, values go
+//! in and bytes come out; however the input is split, the events are the same.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`ws`] | WebSocket: framing (RFC 6455), permessage-deflate (RFC 7692), the opening handshake |
+//! | [`native`] | the native protocol: JSON frames with a `type`, and the event object that every transport shows |
+//! | [`sse`] | server-sent events: fields, `Last-Event-ID` |
+//! | [`codes`] | what refusals and close frames are called |
+
+pub mod codes;
+pub mod native;
+pub mod sse;
+pub mod ws;

@@ -1,0 +1,92 @@
+//! Who may come in: the host they asked for, the page they come from, the token they bring.
+
+use denrei_proto::codes::Code;
+
+use crate::config::Access;
+use crate::facts::Facts;
+use crate::identity::Identity;
+use crate::refusal::Refusal;
+
+/// Whether the request may be looked at, whoever sent it.
+///
+/// A missing `Origin` is allowed: it is no browser, or a page of the same origin, and what it may do is decided by its
+/// token. In development mode everybody is allowed to do much, so the host must be a loopback one: else a foreign name
+/// that resolves to 127.0.0.1 would give its pages the server (DNS rebinding).
+pub(crate) fn admit(access: &Access, facts: &Facts<'_>) -> Result<(), Refusal> {
+    let host = facts.host();
+    if access.development && !host.is_some_and(|host| is_loopback(name_of(host))) {
+        let sentence = "in development mode the server answers to loopback hosts only";
+        return Err(Refusal::new(Code::OriginRefused, sentence));
+    }
+    let mut origins = facts.all("origin");
+    match (origins.next(), origins.next()) {
+        (None, _) => Ok(()),
+        (Some(origin), None) if may_connect(access, origin, host) => Ok(()),
+        _ => Err(Refusal::new(Code::OriginRefused, "Not allowed by CORS")),
+    }
+}
+
+/// Who sent it.
+///
+/// # Errors
+/// 401 in the words of the seed (§10.1).
+pub(crate) fn identify(access: &Access, facts: &Facts<'_>) -> Result<Identity, Refusal> {
+    let bearer = facts.one("authorization").and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().into())
+    });
+    match bearer.or_else(|| facts.parameter("token")) {
+        Some(token) => verify(access, &token),
+        None if access.anonymous => Ok(Identity::default()),
+        None => Err(Refusal::new(Code::Unauthorized, "Authentication token required")),
+    }
+}
+
+/// What tells a browser that an admitted page may read the answer; nothing where no page asks.
+pub(crate) fn cors(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
+    let Some(origin) = facts.one("origin") else { return Vec::new() };
+    vec![
+        ("access-control-allow-origin", origin.to_owned()),
+        ("access-control-allow-credentials", "true".to_owned()),
+        ("access-control-expose-headers", "denrei-position, etag, retry-after".to_owned()),
+        ("vary", "origin".to_owned()),
+    ]
+}
+
+/// Reads a token.
+pub(crate) fn verify(access: &Access, token: &str) -> Result<Identity, Refusal> {
+    match &access.secret {
+        Some(secret) => secret.verify(token),
+        None => Err(Refusal::new(Code::Unauthorized, "Invalid authentication token")),
+    }
+}
+
+fn may_connect(access: &Access, origin: &str, host: Option<&str>) -> bool {
+    // Browsers write an origin without a path, in lower case; `null` is a page that is nobody's.
+    let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    let Some(authority) = authority.filter(|authority| !authority.contains(['/', '@', '?', '#'])) else {
+        return access.origins.iter().any(|allowed| allowed == origin);
+    };
+    host.is_some_and(|host| host.eq_ignore_ascii_case(authority))
+        || (access.development && is_loopback(name_of(authority)))
+        || access.origins.iter().any(|allowed| allowed == origin)
+}
+
+/// The host without its port.
+fn name_of(authority: &str) -> &str {
+    if authority.starts_with('[') {
+        return authority.find(']').map_or(authority, |end| &authority[..=end]);
+    }
+    authority.split(':').next().unwrap_or(authority)
+}
+
+fn is_loopback(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost")
+        || name.len() > 10 && name[name.len() - 10..].eq_ignore_ascii_case(".localhost")
+        || name == "[::1]"
+        || name.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests;

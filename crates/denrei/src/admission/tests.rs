@@ -1,0 +1,60 @@
+use super::*;
+
+fn access(development: bool, origins: &[&str]) -> Access {
+    Access {
+        development,
+        anonymous: true,
+        secret: None,
+        origins: origins.iter().map(|&origin| origin.to_owned()).collect(),
+    }
+}
+
+fn admitted(access: &Access, host: &str, origins: &[&str]) -> bool {
+    let mut headers = vec![httparse::Header { name: "Host", value: host.as_bytes() }];
+    headers.extend(origins.iter().map(|origin| httparse::Header { name: "Origin", value: origin.as_bytes() }));
+    admit(access, &Facts::parsed("GET", "/ws", 1, &headers)).is_ok()
+}
+
+#[test]
+fn development_mode_answers_to_loopback_hosts_only() {
+    for host in ["localhost", "localhost:8080", "LOCALHOST:8080", "127.0.0.1:8080", "127.9.9.9", "[::1]:8080", "app.localhost"] {
+        assert!(admitted(&access(true, &[]), host, &[]), "{host}");
+    }
+    for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "", "[::2]", "evillocalhost"] {
+        assert!(!admitted(&access(true, &[]), host, &[]), "{host}");
+    }
+}
+
+#[test]
+fn development_mode_lets_in_loopback_pages_and_no_others() {
+    for origin in ["http://localhost:3000", "http://127.0.0.1:5173", "https://localhost"] {
+        assert!(admitted(&access(true, &[]), "localhost:8080", &[origin]), "{origin}");
+    }
+    for origin in ["https://evil.example", "null", "http://localhost.evil.example", "http://evil.example@localhost", "file://", ""] {
+        assert!(!admitted(&access(true, &[]), "localhost:8080", &[origin]), "{origin}");
+    }
+}
+
+#[test]
+fn elsewhere_the_own_origin_and_the_listed_ones_are_let_in_exactly() {
+    let access = access(false, &["https://app.example"]);
+    for origin in ["https://rt.example", "https://app.example"] {
+        assert!(admitted(&access, "rt.example", &[origin]), "{origin}");
+    }
+    for origin in [
+        "https://app.example:444",
+        "http://app.example",
+        "https://app.example.evil.example",
+        "https://evil.example",
+        "https://APP.example",
+        "null",
+        "http://localhost",
+    ] {
+        assert!(!admitted(&access, "rt.example", &[origin]), "{origin}");
+    }
+}
+
+#[test]
+fn two_origins_are_none_that_is_allowed() {
+    assert!(!admitted(&access(true, &[]), "localhost", &["http://localhost", "http://localhost"]));
+}

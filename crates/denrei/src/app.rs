@@ -1,0 +1,116 @@
+//! What all connections share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use denrei_hub::{ClientId, Draft, Hub, Name, Outbox, RoomName, random_token};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::identity::Identity;
+use crate::policy::{self, Action, Policy};
+use crate::refusal::Refusal;
+
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) hub: Hub,
+    pub(crate) policy: Box<dyn Policy>,
+    pub(crate) started: Instant,
+    /// Connections of every kind, those that have not said yet what they want included.
+    open: AtomicUsize,
+    /// True once the server is about to stop.
+    pub(crate) stopping: watch::Sender<bool>,
+}
+
+impl App {
+    pub(crate) fn new(config: Config, hub: Hub, policy: Box<dyn Policy>) -> Self {
+        let (stopping, _) = watch::channel(false);
+        Self { config, hub, policy, started: Instant::now(), open: AtomicUsize::new(0), stopping }
+    }
+
+    /// May this identity do this?
+    pub(crate) fn check(&self, identity: &Identity, action: Action<'_>) -> Result<(), Refusal> {
+        policy::check(&*self.policy, identity, action)
+    }
+
+    /// Makes a draft of what a client wants to publish, if it may.
+    pub(crate) fn draft(&self, identity: &Identity, publish: Publish<'_>) -> Result<Draft, Refusal> {
+        let room = RoomName::parse(publish.room)?;
+        let event = Name::parse(publish.event)?;
+        let id = publish.id.map(Name::parse).transpose()?;
+        self.check(identity, Action::Publish(&room, publish.event))?;
+        Ok(Draft {
+            room,
+            event,
+            payload: Bytes::copy_from_slice(publish.payload.as_bytes()),
+            from: publish.from.map(|outbox| outbox.client().clone()),
+            user: identity.user.clone(),
+            id,
+            origin: publish.from.map_or(0, Outbox::number),
+            timestamp: now_ms(),
+        })
+    }
+
+    /// When a client is to come back after a shutdown: spread, so that they do not all come at once.
+    pub(crate) fn reconnect_delay_ms(&self, connection: u64) -> u64 {
+        let settings = &self.config.shutdown;
+        // A multiplicative hash of the number: neighbours come back far apart.
+        let share = (connection.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as f64 / f64::from(u32::MAX);
+        (settings.reconnect_delay + settings.reconnect_spread.mul_f64(share.min(1.0))).as_millis() as u64
+    }
+
+    /// Waits until the server is about to stop. Cancel safe.
+    pub(crate) async fn stopped(&self) {
+        let mut stopping = self.stopping.subscribe();
+        // The sender lives as long as this.
+        let _ = stopping.wait_for(|&stopping| stopping).await;
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Counts a connection while the value lives; none when there are as many as there may be.
+    pub(crate) fn admit(self: &Arc<Self>) -> Option<Open> {
+        let open = Open(Arc::clone(self));
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        (before < self.config.limits.connections).then_some(open)
+    }
+
+    /// Open connections.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+}
+
+/// A connection that is counted.
+pub(crate) struct Open(Arc<App>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a client wants to publish.
+pub(crate) struct Publish<'a> {
+    pub(crate) room: &'a str,
+    pub(crate) event: &'a str,
+    pub(crate) payload: &'a str,
+    pub(crate) id: Option<&'a str>,
+    /// The connection it came by.
+    pub(crate) from: Option<&'a Outbox>,
+}
+
+/// The id of a new connection: 120 random bits.
+pub(crate) fn client_id() -> ClientId {
+    random_token(20).into()
+}
+
+/// The wall clock, in ms since 1970. Shown to people; nothing is decided by it.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

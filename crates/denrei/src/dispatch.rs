@@ -1,0 +1,200 @@
+//! What a client of the native protocol asks, and what it is answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use denrei_hub::{Draft, Message, Name, Position, Published, RoomName};
+use denrei_proto::codes::Code;
+use denrei_proto::native::request::Target;
+use denrei_proto::native::{Answer, Ref, Request};
+
+use crate::app::{Publish, now_ms};
+use crate::refusal::Refusal;
+use crate::session::Session;
+
+/// A request that has to wait for something; the session reads no further until it is answered.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    /// To join a room.
+    Join { reference: Option<String>, room: RoomName, since: Option<Position>, echo: bool },
+    /// As many publishes are under way as may be.
+    Room,
+}
+
+/// The publishes of one session that are not answered yet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UnderWay(Arc<AtomicU32>);
+
+impl UnderWay {
+    pub(crate) fn count(&self) -> u32 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Handles one frame. Most are answered, or under way in order, when this returns; the answer may come later.
+pub(crate) fn dispatch(session: &mut Session, under_way: &UnderWay, text: &str) -> Option<Waiting> {
+    let (reference, request) = Request::parse(text);
+    let outcome = match request {
+        Err(invalid) => Err(invalid.into()),
+        Ok(Request::Broadcast { room, event, payload, id }) => {
+            publish(session, under_way, reference, &room, &event, payload, id.as_deref())
+        }
+        Ok(Request::Join { room, since, echo }) => match parse_join(&room, since.as_deref()) {
+            Ok((room, since)) => {
+                let reference = reference.map(|reference| reference.as_str().to_owned());
+                return Some(Waiting::Join { reference, room, since, echo });
+            }
+            Err(refusal) => Err(refusal),
+        },
+        Ok(Request::Leave { room }) => leave(session, reference, &room),
+        Ok(Request::Direct { target, payload }) => direct(session, reference, &target, payload),
+        Ok(Request::Call { method, payload }) => call(session, reference, &method, payload),
+        Ok(Request::Auth { token }) => session.authenticate(&token).map(|()| {
+            let user = session.identity.user.as_ref().map(Name::as_str);
+            reply(session, reference, &serde_json::json!({ "userId": user }).to_string());
+        }),
+    };
+    if let Err(refusal) = outcome {
+        session.outbox.push(refused(reference, &refusal));
+    }
+    (under_way.count() >= session.app.config.limits.publishes).then_some(Waiting::Room)
+}
+
+/// Joins a room: the reply first, then what follows `since`, then what comes.
+pub(crate) async fn join(
+    session: &mut Session,
+    reference: Option<&str>,
+    room: &RoomName,
+    since: Option<Position>,
+    echo: bool,
+) {
+    let reference = reference.and_then(|text| Ref::read(text));
+    match session.join(room, echo).await {
+        Ok(reader) => {
+            let place = reader.place();
+            let payload = serde_json::json!({
+                "room": room.as_str(),
+                "epoch": place.epoch.as_str(),
+                "seq": place.seq.0,
+                "members": reader.members(),
+            });
+            reply(session, reference, &payload.to_string());
+            session.follow(room, since);
+        }
+        Err(refusal) => session.outbox.push(refused(reference, &refusal)),
+    }
+}
+
+fn parse_join(room: &str, since: Option<&str>) -> Result<(RoomName, Option<Position>), Refusal> {
+    let since = since.map(str::parse).transpose()?;
+    Ok((RoomName::parse(room)?, since))
+}
+
+fn leave(session: &mut Session, reference: Option<Ref<'_>>, room: &str) -> Result<(), Refusal> {
+    let room = RoomName::parse(room)?;
+    if !session.leave(&room) {
+        return Err(Refusal::new(Code::NotFound, "this connection has not joined the room"));
+    }
+    reply(session, reference, &serde_json::json!({ "room": room.as_str() }).to_string());
+    Ok(())
+}
+
+/// Submits a publish; its reply follows when it is as durable as the room makes it.
+fn publish(
+    session: &Session,
+    under_way: &UnderWay,
+    reference: Option<Ref<'_>>,
+    room: &str,
+    event: &str,
+    payload: &str,
+    id: Option<&str>,
+) -> Result<(), Refusal> {
+    let from = Some(&*session.outbox);
+    let draft = session.app.draft(&session.identity, Publish { room, event, payload, id, from })?;
+    let reference = reference.map(|reference| reference.as_str().to_owned());
+    let outbox = Arc::clone(&session.outbox);
+    let limit = session.app.config.limits.publishes;
+    under_way.0.fetch_add(1, Ordering::AcqRel);
+    let UnderWay(under_way) = under_way.clone();
+    session.app.hub.publish(draft, move |published| {
+        let reference = reference.as_deref().and_then(Ref::read);
+        match published {
+            Ok(published) => {
+                if let Some(reference) = reference {
+                    let payload = &reply_to_publish(&published);
+                    outbox.answer(Answer::Reply { reference, payload }.encode());
+                }
+            }
+            Err(error) => outbox.answer(refused(reference, &error.into())),
+        }
+        if under_way.fetch_sub(1, Ordering::AcqRel) == limit {
+            outbox.wake();
+        }
+    });
+    Ok(())
+}
+
+fn reply_to_publish(published: &Published) -> String {
+    let Published { position: Position { epoch, seq }, duplicate } = published;
+    format!(r#"{{"seq":{seq},"epoch":"{epoch}","duplicate":{duplicate}}}"#)
+}
+
+fn direct(
+    session: &mut Session,
+    reference: Option<Ref<'_>>,
+    target: &Target<'_>,
+    payload: &str,
+) -> Result<(), Refusal> {
+    let hub = &session.app.hub;
+    let message = Message::direct(Draft {
+        room: Name::parse("direct").expect("a word is a name"),
+        event: Name::parse("direct").expect("a word is a name"),
+        payload: bytes::Bytes::copy_from_slice(payload.as_bytes()),
+        from: Some(session.outbox.client().clone()),
+        user: session.identity.user.clone(),
+        id: None,
+        origin: session.outbox.number(),
+        timestamp: now_ms(),
+    });
+    let delivered = match target {
+        Target::Client(client) => usize::from(hub.direct(client, &message)),
+        Target::User(user) => hub.direct_to_user(&Name::parse(user)?, &message),
+    };
+    if delivered == 0 {
+        return Err(Refusal::new(Code::NotFound, "the target is not connected, or does not read"));
+    }
+    reply(session, reference, &serde_json::json!({ "delivered": delivered }).to_string());
+    Ok(())
+}
+
+fn call(session: &mut Session, reference: Option<Ref<'_>>, method: &str, payload: &str) -> Result<(), Refusal> {
+    match method {
+        // A browser cannot send a WebSocket ping: this is how it measures the way there and back.
+        "echo" => reply(session, reference, payload),
+        _ => return Err(Refusal::new(Code::NotFound, "there is no such method")),
+    }
+    Ok(())
+}
+
+fn reply(session: &Session, reference: Option<Ref<'_>>, payload: &str) {
+    if let Some(reference) = reference {
+        session.outbox.push(Answer::Reply { reference, payload }.encode());
+    }
+}
+
+pub(crate) fn refused(reference: Option<Ref<'_>>, refusal: &Refusal) -> bytes::Bytes {
+    let Refusal { code, sentence, retry_after_ms } = refusal;
+    Answer::Error { reference, code: *code, sentence, retry_after_ms: *retry_after_ms }.encode()
+}
+
+impl Session {
+    /// Takes a new token: the same user's, or an anonymous client's first.
+    fn authenticate(&mut self, token: &str) -> Result<(), Refusal> {
+        let identity = crate::admission::verify(&self.app.config.access, token)?;
+        if self.identity.user.is_some() && self.identity.user != identity.user {
+            return Err(Refusal::new(Code::Forbidden, "the token belongs to another user"));
+        }
+        self.identify(identity);
+        Ok(())
+    }
+}

@@ -1,0 +1,39 @@
+//! `GET /health` (seed §12.1).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::app::{App, now_ms};
+
+/// How the process does: `ok`, or `degraded` with 503 above the limit of healthy connections.
+pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
+    let connections = app.open();
+    let (status, code) = match connections > app.config.limits.healthy_connections {
+        false => ("ok", StatusCode::OK),
+        true => ("degraded", StatusCode::SERVICE_UNAVAILABLE),
+    };
+    let body = json!({
+        "status": status,
+        "uptime": app.started.elapsed().as_secs_f64(),
+        "connections": connections,
+        "rooms": app.hub.rooms(),
+        "memory": memory(),
+        "timestamp": now_ms(),
+    });
+    (code, Json(body))
+}
+
+/// Bytes that the process holds, as the kernel counts them; empty where it does not say.
+fn memory() -> Value {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let bytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+    };
+    let fields = [("rss", "VmRSS:"), ("peak", "VmHWM:"), ("virtual", "VmSize:")];
+    fields.into_iter().filter_map(|(field, name)| Some((field.to_owned(), Value::from(bytes(name)?)))).collect()
+}

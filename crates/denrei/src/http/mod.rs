@@ -1,0 +1,81 @@
+//! Everything that is one request and one answer, and the streams of clients that come through hyper.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use denrei_proto::codes::Code;
+use http::header::{HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+
+use crate::admission;
+use crate::app::App;
+use crate::facts::Facts;
+use crate::refusal::Refusal;
+
+mod events;
+mod health;
+mod streams;
+
+/// The routes of a server. All of them pass through [`admission`].
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let api = Router::new()
+        .route("/ws", get(streams::websocket))
+        .route("/sse", get(streams::sse))
+        .route("/api/rooms/{room}/events", get(events::poll).post(events::publish))
+        .route("/api/messages", get(events::messages))
+        .route("/api/events", get(events::events))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), identify));
+    Router::new()
+        .merge(api)
+        .route("/health", get(health::health))
+        .fallback(async || Refusal::new(Code::NotFound, "there is nothing at this path"))
+        .method_not_allowed_fallback(async || Refusal::new(Code::MethodNotAllowed, "this path has other methods"))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), admit))
+        .with_state(app)
+}
+
+/// Lets in who may come in from where it comes from, and tells browsers so.
+async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let facts = Facts::of(&parts);
+    if let Err(refusal) = admission::admit(&app.config.access, &facts) {
+        return refusal.into_response();
+    }
+    let cors = admission::cors(&facts);
+    let preflight = parts.method == Method::OPTIONS && facts.one("access-control-request-method").is_some();
+    let mut response = if preflight {
+        let allowed = [
+            ("access-control-allow-methods", "GET, POST"),
+            ("access-control-allow-headers", "authorization, content-type, if-none-match, last-event-id"),
+            ("access-control-max-age", "600"),
+        ];
+        (StatusCode::NO_CONTENT, allowed).into_response()
+    } else {
+        next.run(Request::from_parts(parts, body)).await
+    };
+    for (name, value) in cors {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Finds out who sent it; handlers take the [`crate::Identity`] as an extension.
+async fn identify(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let identity = admission::identify(&app.config.access, &Facts::of(&parts));
+    request = Request::from_parts(parts, body);
+    match identity {
+        Ok(identity) => {
+            request.extensions_mut().insert(identity);
+            next.run(request).await
+        }
+        Err(refusal) => refusal.into_response(),
+    }
+}

@@ -1,0 +1,122 @@
+//! WebSockets and event streams of clients that come through hyper: a later request of a connection, HTTP/2, or an
+//! application's own server.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use denrei_proto::codes::Code;
+use http::StatusCode;
+use http::header::{CONNECTION, HeaderName, HeaderValue, UPGRADE};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_util::io::ReaderStream;
+
+use crate::app::App;
+use crate::facts::Facts;
+use crate::front::Rewind;
+use crate::identity::Identity;
+use crate::link::Link;
+use crate::refusal::Refusal;
+use crate::transport::{sse, websocket};
+
+/// `GET /ws`
+pub(super) async fn websocket(
+    State(app): State<Arc<App>>,
+    Extension(identity): Extension<Identity>,
+    request: Request,
+) -> Response {
+    let (mut parts, _) = request.into_parts();
+    let mut opening = match websocket::open(&app, &Facts::of(&parts), identity) {
+        Ok(opening) => opening,
+        Err(error) => {
+            let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
+            let refusal = Refusal::new(Code::InvalidMessage, error.sentence);
+            return (status, error.header.map(|header| [header]), refusal.body()).into_response();
+        }
+    };
+    if app.is_stopping() {
+        return stopping();
+    }
+    let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() else {
+        return Refusal::new(Code::InvalidMessage, "this connection cannot become a WebSocket").into_response();
+    };
+    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+    for (name, value) in opening.headers.drain(..) {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    // hyper has sent the answer when the upgrade comes.
+    opening.response.clear();
+    tokio::spawn(async move {
+        // Counted anew: for hyper the connection has ended.
+        let _open = app.admit();
+        match upgrade.await {
+            Ok(upgraded) => serve(Arc::clone(&app), upgraded, opening).await,
+            Err(error) => tracing::debug!(%error, "a connection was lost before it became a WebSocket"),
+        }
+    });
+    response
+}
+
+/// A plain socket is taken out of hyper's hands, and costs what a native one costs.
+async fn serve(app: Arc<App>, upgraded: Upgraded, opening: websocket::Opening) {
+    let shard = app.hub.shard().clone();
+    let upgraded = match upgraded.downcast::<TokioIo<Rewind>>() {
+        Ok(parts) => {
+            let (socket, mut early) = parts.io.into_inner().into_parts();
+            early.splice(0..0, parts.read_buf);
+            return websocket::serve_socket(app, socket, shard, opening, early).await;
+        }
+        Err(upgraded) => upgraded,
+    };
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => {
+            let socket = parts.io.into_inner();
+            websocket::serve_socket(app, socket, shard, opening, parts.read_buf.to_vec()).await;
+        }
+        Err(upgraded) => {
+            let link = Link::foreign(TokioIo::new(upgraded), Box::new(|bytes| bytes));
+            websocket::serve_stream(app, link, opening).await;
+        }
+    }
+}
+
+/// `GET /sse`
+pub(super) async fn sse(
+    State(app): State<Arc<App>>,
+    Extension(identity): Extension<Identity>,
+    request: Request,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    stream(app, identity, &Facts::of(&parts))
+}
+
+/// Answers with an event stream.
+pub(super) fn stream(app: Arc<App>, identity: Identity, facts: &Facts<'_>) -> Response {
+    if app.is_stopping() {
+        return stopping();
+    }
+    let opening = match sse::open(&app, facts, identity) {
+        Ok(opening) => opening,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    tokio::spawn(sse::serve_stream(app, ours, opening));
+    let mut response = (sse::HEADERS, Body::from_stream(ReaderStream::new(theirs))).into_response();
+    if facts.minor_version < 2 {
+        // Connection-specific fields are errors in HTTP/2 (RFC 9113 §8.2.2).
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+    }
+    response
+}
+
+fn stopping() -> Response {
+    Refusal::later(Code::ShuttingDown, "the server is about to stop").into_response()
+}

@@ -1,0 +1,182 @@
+//! How a session's bytes travel: a TCP socket that its outbox writes to, or a stream that the session writes itself.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::net::Shutdown;
+use std::time::Duration;
+
+use bytes::Bytes;
+use denrei_hub::Outbox;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
+
+/// A byte stream that is not a plain TCP socket: TLS, an HTTP/2 stream, a body.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// The session's side of its connection.
+pub(crate) enum Link {
+    /// The outbox owns the socket; reads go into a buffer that the thread's sessions share.
+    Socket,
+    /// The session owns the stream and writes what its outbox has queued.
+    Foreign(Box<Foreign>),
+}
+
+pub(crate) struct Foreign {
+    stream: Box<dyn Stream>,
+    /// Read and not yet eaten.
+    buffer: Vec<u8>,
+    /// Taken from the outbox and not yet written.
+    chunks: VecDeque<Bytes>,
+    /// Puts the final bytes together from what was queued.
+    compose: Compose,
+}
+
+/// See [`Foreign`].
+pub(crate) type Compose = Box<dyn FnMut(Bytes) -> Bytes + Send>;
+
+/// Bytes read in one go.
+const READ: usize = 64 * 1024;
+/// What a foreign stream's buffer holds; it is the session's own.
+const FOREIGN_READ: usize = 8 * 1024;
+/// A foreign stream that takes nothing for so long is broken.
+const STALLED: Duration = Duration::from_secs(60);
+
+thread_local! {
+    /// An idle connection owns no buffer: every read of a thread goes through this one.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
+}
+
+/// Lends the thread's read buffer.
+pub(crate) fn with_scratch<R>(read: impl FnOnce(&mut [u8]) -> R) -> R {
+    SCRATCH.with_borrow_mut(|scratch| read(scratch))
+}
+
+/// What ended a wait.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Woke {
+    /// There is something to read.
+    Readable,
+    /// The session was told something, or could write on.
+    Told,
+}
+
+impl Link {
+    pub(crate) fn foreign(stream: impl Stream + 'static, compose: Compose) -> Self {
+        Self::Foreign(Box::new(Foreign { stream: Box::new(stream), buffer: Vec::new(), chunks: VecDeque::new(), compose }))
+    }
+
+    /// Writes what is queued, then waits for something to do. Cancel safe. With `reading` false the peer is not read, so that it
+    /// feels that it is too fast.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub(crate) async fn wait(&mut self, outbox: &Outbox, reading: bool) -> io::Result<Woke> {
+        outbox.flush();
+        match self {
+            Self::Socket => wait_socket(outbox, reading).await,
+            Self::Foreign(foreign) => {
+                foreign.write(outbox).await?;
+                if !foreign.buffer.is_empty() {
+                    return Ok(Woke::Readable);
+                }
+                tokio::select! {
+                    () = outbox.woken() => Ok(Woke::Told),
+                    read = foreign.read(), if reading => read.map(|()| Woke::Readable),
+                }
+            }
+        }
+    }
+
+    /// Reads what has arrived and gives it to `eat`. `None` at the end of the stream.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when nothing has arrived after all; else the connection is broken.
+    pub(crate) fn read<R>(&mut self, outbox: &Outbox, eat: impl FnOnce(&mut [u8]) -> R) -> io::Result<Option<R>> {
+        match self {
+            Self::Socket => with_scratch(|scratch| {
+                let socket = outbox.socket().ok_or(io::ErrorKind::Unsupported)?;
+                let read = socket.try_read(scratch)?;
+                Ok((read > 0).then(|| eat(&mut scratch[..read])))
+            }),
+            Self::Foreign(foreign) => {
+                let mut arrived = std::mem::take(&mut foreign.buffer);
+                Ok((!arrived.is_empty()).then(|| eat(&mut arrived)))
+            }
+        }
+    }
+
+    /// Writes what is queued to its end, or until the peer takes no more for too long.
+    pub(crate) async fn drain(&mut self, outbox: &Outbox) -> io::Result<()> {
+        match self {
+            Self::Socket => {
+                outbox.flush();
+                while outbox.is_blocked() {
+                    outbox.ready(Interest::WRITABLE).await?;
+                    outbox.flush();
+                }
+                Ok(())
+            }
+            Self::Foreign(foreign) => foreign.write(outbox).await,
+        }
+    }
+
+    /// Says that nothing follows; the peer may have gone already.
+    pub(crate) async fn finish(&mut self, outbox: &Outbox) {
+        let _ = match self {
+            Self::Socket => outbox.socket().map_or(Ok(()), |socket| SockRef::from(socket).shutdown(Shutdown::Write)),
+            Self::Foreign(foreign) => foreign.stream.shutdown().await,
+        };
+    }
+}
+
+async fn wait_socket(outbox: &Outbox, reading: bool) -> io::Result<Woke> {
+    if outbox.ended().is_some() {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
+    let interest = match (reading, outbox.is_blocked()) {
+        (true, false) => Interest::READABLE,
+        (true, true) => Interest::READABLE | Interest::WRITABLE,
+        (false, true) => Interest::WRITABLE,
+        (false, false) => {
+            outbox.woken().await;
+            return Ok(Woke::Told);
+        }
+    };
+    tokio::select! {
+        ready = outbox.ready(interest) => {
+            let ready = ready?;
+            Ok(if reading && (ready.is_readable() || ready.is_read_closed()) { Woke::Readable } else { Woke::Told })
+        }
+        () = outbox.woken() => Ok(Woke::Told),
+    }
+}
+
+impl Foreign {
+    async fn read(&mut self) -> io::Result<()> {
+        self.buffer.reserve_exact(FOREIGN_READ);
+        match self.stream.read_buf(&mut self.buffer).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Cancel safe: what is partly written stays.
+    async fn write(&mut self, outbox: &Outbox) -> io::Result<()> {
+        loop {
+            if self.chunks.is_empty() {
+                self.chunks = outbox.take().into_iter().map(&mut self.compose).collect();
+            }
+            let Some(chunk) = self.chunks.front_mut() else { return Ok(()) };
+            let write = self.stream.write_buf(chunk);
+            tokio::time::timeout(STALLED, write).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            if chunk.is_empty() {
+                self.chunks.pop_front();
+            }
+            if self.chunks.is_empty() {
+                self.stream.flush().await?;
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! May this identity do this?
+
+use denrei_hub::RoomName;
+use denrei_proto::codes::Code;
+
+use crate::identity::Identity;
+use crate::refusal::Refusal;
+
+/// Something that a client asks to do.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Action<'a> {
+    /// Read a room: join it, stream it, poll it.
+    Read(&'a RoomName),
+    /// Publish an event to a room.
+    Publish(&'a RoomName, &'a str),
+}
+
+/// Decides what clients may do. Applications bring their own, on top of the house's rules ([`check`]), which always
+/// hold.
+pub trait Policy: Send + Sync + 'static {
+    /// Allows an action or says why not.
+    ///
+    /// # Errors
+    /// The refusal is given to the client.
+    fn allow(&self, identity: &Identity, action: Action<'_>) -> Result<(), Refusal>;
+}
+
+/// Allows everything that the house's rules allow.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenPolicy;
+
+impl Policy for OpenPolicy {
+    fn allow(&self, _: &Identity, _: Action<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+/// The rules of the house, then the application's.
+///
+/// A user's own rooms, `user:ID` and `inbox:ID`, can be read by that user only. Rooms of the services (`inbox`, `doc`,
+/// `sio`, and `user`) are written by the server only, and `chat` takes messages only.
+pub(crate) fn check(policy: &dyn Policy, identity: &Identity, action: Action<'_>) -> Result<(), Refusal> {
+    match action {
+        Action::Read(room) => read(identity, room)?,
+        Action::Publish(room, event) => publish(room, event)?,
+    }
+    policy.allow(identity, action)
+}
+
+fn read(identity: &Identity, room: &RoomName) -> Result<(), Refusal> {
+    let own = |owner: &str| identity.user.as_ref().is_some_and(|user| user.as_str() == owner);
+    match room.as_str().split_once(':') {
+        Some(("user" | "inbox", owner)) if !own(owner) => {
+            Err(Refusal::new(Code::Forbidden, "this room belongs to another user"))
+        }
+        Some(("sio", _)) => Err(Refusal::new(Code::Forbidden, "this room is internal")),
+        _ => Ok(()),
+    }
+}
+
+fn publish(room: &RoomName, event: &str) -> Result<(), Refusal> {
+    const RESERVED: [&str; 9] = [
+        "connected",
+        "gap",
+        "error",
+        "open",
+        "connect",
+        "connect_error",
+        "disconnect",
+        "disconnecting",
+        "newListener",
+    ];
+    if RESERVED.contains(&event) || event == "removeListener" || event.starts_with("server:") {
+        return Err(Refusal::new(Code::ReservedEvent, format!("the event name {event} is the server's own")));
+    }
+    match room.as_str().split_once(':') {
+        Some((class @ ("user" | "inbox" | "doc" | "sio"), _)) => {
+            Err(Refusal::new(Code::Forbidden, format!("rooms of class {class} are written by the server only")))
+        }
+        Some(("chat", _)) if event != "message" => {
+            Err(Refusal::new(Code::Forbidden, "only the event message can be published to a chat room"))
+        }
+        _ => Ok(()),
+    }
+}

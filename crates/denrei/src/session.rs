@@ -1,0 +1,192 @@
+//! A client's logical connection, whatever carries it: its rooms, where it stands in them, and what it has still to
+//! be given.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use denrei_hub::{Cursor, Found, Notice, Outbox, Position, Reader, ReaderKey, RoomName, Seat, Wire};
+use denrei_proto::codes::Code;
+use foldhash::fast::RandomState;
+use tokio::time::Instant;
+
+use crate::app::App;
+use crate::identity::Identity;
+use crate::link::{Link, Woke};
+use crate::policy::Action;
+use crate::refusal::Refusal;
+
+type Rooms = std::collections::HashMap<RoomName, Joined, RandomState>;
+
+/// The state of a session that all transports share. Dropping it leaves every room.
+pub(crate) struct Session {
+    pub(crate) app: Arc<App>,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) identity: Identity,
+    rooms: Rooms,
+    cursors: Vec<Cursor>,
+    /// The log could not be read: not before this time again.
+    pause: Option<Instant>,
+    seat: Seat,
+}
+
+struct Joined {
+    reader: Reader,
+    /// Where the room stood at the last heartbeat: everything up to there has gone out.
+    mark: Position,
+    /// The position that the client was last told.
+    told: Position,
+}
+
+/// What a session does next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Attention {
+    /// Time for a sign of life.
+    Heartbeat,
+    /// The server is about to stop.
+    Shutdown,
+}
+
+/// What to write, in a transport's own words.
+pub(crate) enum Owed<'a> {
+    /// A message.
+    Message(&'a denrei_hub::Message),
+    /// Messages that cannot be replayed: the room, the first number, and the place of the last.
+    Gap(&'a RoomName, u64, &'a Position),
+}
+
+impl Session {
+    pub(crate) fn new(app: Arc<App>, outbox: Arc<Outbox>, identity: Identity, heartbeat: Duration) -> Self {
+        let period = u32::try_from(heartbeat.as_secs()).unwrap_or(u32::MAX).max(1);
+        let seat = app.hub.enter(Arc::clone(&outbox), identity.user.clone(), period);
+        Self { app, outbox, identity, rooms: Rooms::default(), cursors: Vec::new(), pause: None, seat }
+    }
+
+    /// The client turns out to be somebody.
+    pub(crate) fn identify(&mut self, identity: Identity) {
+        self.seat.identify(identity.user.clone());
+        self.identity = identity;
+    }
+
+    /// Becomes a reader of a room; not written to before [`Session::follow`]. Joining again begins anew.
+    pub(crate) async fn join(&mut self, room: &RoomName, echo: bool) -> Result<&Reader, Refusal> {
+        self.app.check(&self.identity, Action::Read(room))?;
+        let limit = self.app.config.limits.rooms;
+        if self.rooms.len() >= limit && !self.rooms.contains_key(room) {
+            let sentence = format!("a connection joins at most {limit} rooms");
+            return Err(Refusal::new(Code::TooManyRooms, sentence));
+        }
+        self.leave(room);
+        let reader = self.app.hub.attach(&self.outbox, room, echo).await?;
+        let place = reader.place().clone();
+        let joined = Joined { reader, mark: place.clone(), told: place };
+        Ok(&self.rooms.entry(room.clone()).insert_entry(joined).into_mut().reader)
+    }
+
+    /// Begins to receive a room that was joined: what follows `since`, or what follows the join.
+    pub(crate) fn follow(&mut self, room: &RoomName, since: Option<Position>) {
+        if !self.replay(room, since) {
+            if let Some(joined) = self.rooms.get(room) {
+                joined.reader.live();
+            }
+        }
+    }
+
+    /// Begins to page the log of a room from a place; false when there is nothing to begin with.
+    pub(crate) fn replay(&mut self, room: &RoomName, since: Option<Position>) -> bool {
+        let Some(joined) = self.rooms.get(room).filter(|joined| joined.reader.keeps_log()) else { return false };
+        let Some(since) = since else { return false };
+        self.cursors.push(joined.reader.cursor(since));
+        true
+    }
+
+    /// Leaves a room; false when it was not in it.
+    pub(crate) fn leave(&mut self, room: &RoomName) -> bool {
+        self.cursors.retain(|cursor| cursor.room() != room);
+        self.rooms.remove(room).is_some()
+    }
+
+    /// Looks at what the session was told since the last call.
+    pub(crate) fn attend(&mut self) -> Option<Attention> {
+        let mut attention = None;
+        for notice in self.outbox.notices() {
+            match notice {
+                Notice::Behind(reader, place) => self.fall_behind(reader, place),
+                Notice::Heartbeat if attention.is_none() => attention = Some(Attention::Heartbeat),
+                Notice::Heartbeat => {}
+                Notice::Shutdown => attention = Some(Attention::Shutdown),
+            }
+        }
+        attention
+    }
+
+    fn fall_behind(&mut self, key: ReaderKey, place: Position) {
+        if let Some(joined) = self.rooms.values().find(|joined| joined.reader.key() == key) {
+            self.cursors.push(joined.reader.cursor(place));
+        }
+    }
+
+    /// Whether there is a log to page now, and room for what it gives.
+    pub(crate) fn is_behind(&self) -> bool {
+        let paused = self.pause.is_some_and(|pause| pause > Instant::now());
+        !self.cursors.is_empty() && !paused && !self.outbox.is_blocked()
+    }
+
+    /// Pages one log once, and queues what it gives as `encode` writes it. A cursor that has arrived at the head is
+    /// given back: [`Cursor::live`] is next.
+    pub(crate) async fn page(&mut self, encode: impl Fn(&App, Wire, Owed<'_>) -> Bytes) -> Option<Cursor> {
+        let wire = self.outbox.wire();
+        self.pause = None;
+        let cursor = self.cursors.first_mut()?;
+        match cursor.next().await {
+            Ok(Found::Messages(messages)) => {
+                for message in &messages {
+                    self.outbox.push(encode(&self.app, wire, Owed::Message(message)));
+                }
+                // The rooms take turns.
+                self.cursors.rotate_left(1);
+            }
+            Ok(Found::Gap { from, to, epoch }) => {
+                let to = Position { epoch, seq: to };
+                let gap = Owed::Gap(cursor.room(), from.0, &to);
+                self.outbox.push(encode(&self.app, wire, gap));
+            }
+            Ok(Found::Head) => return Some(self.cursors.remove(0)),
+            Err(error) => {
+                tracing::debug!(%error, "a log could not be read");
+                self.pause = Some(Instant::now() + Duration::from_secs(1));
+            }
+        }
+        None
+    }
+
+    /// Waits for something to do: bytes from the peer (if `reading`), room in its socket, a notice, a log to page.
+    /// Cancel safe.
+    pub(crate) async fn wait(&mut self, link: &mut Link, reading: bool) -> io::Result<Woke> {
+        let wait = link.wait(&self.outbox, reading);
+        if self.is_behind() {
+            // Looks at what is there already, and waits for nothing.
+            return tokio::time::timeout(Duration::ZERO, wait).await.unwrap_or(Ok(Woke::Told));
+        }
+        match self.pause.filter(|_| !self.cursors.is_empty()) {
+            Some(pause) => tokio::time::timeout_at(pause, wait).await.unwrap_or(Ok(Woke::Told)),
+            None => wait.await,
+        }
+    }
+
+    /// The rooms that advanced since the client was last told, with positions up to which everything has gone out:
+    /// those of the heartbeat before this one. Rooms whose log is being paged are left out.
+    pub(crate) fn positions(&mut self) -> Vec<(RoomName, String)> {
+        let mut advanced = Vec::new();
+        for (room, joined) in &mut self.rooms {
+            let Some(head) = joined.reader.head() else { continue };
+            let mark = std::mem::replace(&mut joined.mark, head);
+            if mark != joined.told && !self.cursors.iter().any(|cursor| cursor.room() == room) {
+                advanced.push((room.clone(), mark.to_string()));
+                joined.told = mark;
+            }
+        }
+        advanced
+    }
+}

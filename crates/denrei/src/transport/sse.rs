@@ -1,0 +1,272 @@
+//! Server-sent events: one or several rooms as a stream (seed §4.2).
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use denrei_hub::{Outbox, Position, RoomName, ShardHandle, Wire};
+use denrei_proto::codes::Code;
+use denrei_proto::native::Answer;
+use denrei_proto::sse::{self, Carriage, Format};
+use tokio::net::TcpStream;
+
+use crate::app::{App, client_id};
+use crate::facts::Facts;
+use crate::identity::Identity;
+use crate::link::{Link, Woke};
+use crate::policy::Action;
+use crate::refusal::Refusal;
+use crate::session::{Attention, Owed, Session};
+use crate::wires;
+
+pub(crate) mod marks;
+use marks::Marks;
+
+/// A stream that was agreed on.
+pub(crate) struct Opening {
+    identity: Identity,
+    rooms: Vec<RoomName>,
+    /// Where the client was; none for a room means from now on.
+    since: Vec<Option<Position>>,
+    format: Format,
+}
+
+/// Agrees on a stream: `/sse?room=R&room=R2&format=envelope`, from the position in the header `Last-Event-ID`, or in
+/// the query as `last_event_id` or `lastEventId`. A browser that reconnects sends the header, which is newer.
+pub(crate) fn open(app: &App, facts: &Facts<'_>, identity: Identity) -> Result<Opening, Refusal> {
+    let mut rooms: Vec<RoomName> = Vec::new();
+    for room in facts.parameters("room") {
+        let room = RoomName::parse(&room)?;
+        if !rooms.contains(&room) {
+            rooms.push(room);
+        }
+    }
+    if rooms.is_empty() {
+        rooms.push(RoomName::parse("all")?);
+    }
+    if rooms.len() > Marks::MOST {
+        let sentence = format!("a stream has at most {} rooms", Marks::MOST);
+        return Err(Refusal::new(Code::TooManyRooms, sentence));
+    }
+    for room in &rooms {
+        app.check(&identity, Action::Read(room))?;
+    }
+    let header = facts.one("last-event-id").map(Into::into);
+    let query = || facts.parameter("last_event_id").or_else(|| facts.parameter("lastEventId"));
+    let last = header.or_else(query).filter(|id| !id.is_empty());
+    let since = match last {
+        Some(id) => marks::parse(&id, &rooms)?,
+        None => vec![None; rooms.len()],
+    };
+    let format = match facts.parameter("format").as_deref() {
+        None | Some("payload") => Format::Payload,
+        Some("envelope") => Format::Envelope,
+        Some(_) => return Err(Refusal::new(Code::InvalidField, "format is payload or envelope")),
+    };
+    Ok(Opening { identity, rooms, since, format })
+}
+
+/// The headers of a stream, as in the seed (§4.2).
+pub(crate) const HEADERS: [(&str, &str); 3] =
+    [("content-type", "text/event-stream"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")];
+
+/// Serves a TCP socket: sends the head with `cors`, then everything, as chunks.
+pub(crate) async fn serve_socket(
+    app: Arc<App>,
+    socket: TcpStream,
+    shard: ShardHandle,
+    opening: Opening,
+    cors: Vec<(&'static str, String)>,
+) {
+    let head = head(&cors);
+    let wire = match opening.format {
+        // The frames of a stream of one room are the same for all its readers.
+        Format::Payload if opening.rooms.len() == 1 => wires::SSE,
+        Format::Envelope if opening.rooms.len() == 1 => wires::SSE_ENVELOPE,
+        format => {
+            let outbox = app.hub.outbox(client_id(), record_wire(format), None, &shard);
+            let link = Link::foreign(socket, opening.marks(Carriage::Chunked).compose(head));
+            return run(app, outbox, link, opening).await;
+        }
+    };
+    let outbox = app.hub.outbox(client_id(), wire, Some(socket), &shard);
+    outbox.push(head);
+    run(app, outbox, Link::Socket, opening).await;
+}
+
+/// Serves a body that someone else carries.
+pub(crate) async fn serve_stream(app: Arc<App>, stream: impl crate::link::Stream + 'static, opening: Opening) {
+    let outbox = app.hub.outbox(client_id(), record_wire(opening.format), None, app.hub.shard());
+    let link = Link::foreign(stream, opening.marks(Carriage::Body).compose(Bytes::new()));
+    run(app, outbox, link, opening).await;
+}
+
+impl Opening {
+    fn marks(&self, carriage: Carriage) -> Marks {
+        Marks::new(self.rooms.clone(), self.since.clone(), carriage)
+    }
+}
+
+fn record_wire(format: Format) -> Wire {
+    match format {
+        Format::Payload => wires::RECORD,
+        Format::Envelope => wires::RECORD_ENVELOPE,
+    }
+}
+
+fn head(cors: &[(&'static str, String)]) -> Bytes {
+    let mut head = String::from("HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n");
+    let headers = HEADERS.into_iter().chain(cors.iter().map(|(name, value)| (*name, value.as_str())));
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    head.into()
+}
+
+async fn run(app: Arc<App>, outbox: Arc<Outbox>, link: Link, opening: Opening) {
+    let keep_alive = app.config.sse.keep_alive;
+    let session = Session::new(app, outbox, opening.identity, keep_alive);
+    let mut stream = Stream { session, link, rooms: opening.rooms, missing: 0, arrived: Vec::new() };
+    if Box::pin(stream.begin(opening.since)).await {
+        while stream.turn().await.is_ok() {}
+    }
+    let Stream { session, mut link, .. } = stream;
+    let end = async {
+        link.drain(&session.outbox).await?;
+        link.finish(&session.outbox).await;
+        io::Result::Ok(())
+    };
+    // Whether it ended well or not, it ends.
+    let _ = Box::pin(tokio::time::timeout(Duration::from_secs(5), end)).await;
+}
+
+struct Stream {
+    session: Session,
+    link: Link,
+    rooms: Vec<RoomName>,
+    /// Rooms whose replay has not arrived yet, before `connected`.
+    missing: usize,
+    /// Rooms that are ready to go live, and where.
+    arrived: Vec<(RoomName, Position)>,
+}
+
+impl Stream {
+    /// Joins the rooms and begins to replay what the client missed. `connected` follows when that is done: it carries
+    /// the position, which must not be ahead of what was sent.
+    async fn begin(&mut self, since: Vec<Option<Position>>) -> bool {
+        for (room, since) in self.rooms.clone().into_iter().zip(since) {
+            let place = match self.session.join(&room, true).await {
+                Ok(reader) => reader.place().clone(),
+                Err(refusal) => {
+                    self.emit(None, "error", refusal.body().as_bytes());
+                    return false;
+                }
+            };
+            if self.session.replay(&room, since) {
+                self.missing += 1;
+            } else {
+                self.arrived.push((room, place));
+            }
+        }
+        if self.missing == 0 {
+            self.connected();
+        }
+        true
+    }
+
+    fn connected(&mut self) {
+        let retry = format!("retry: {}\n\n", self.session.app.config.sse.retry.as_millis());
+        self.push(None, retry.into_bytes());
+        let arrived = std::mem::take(&mut self.arrived);
+        let (last, others) = arrived.split_last().expect("a stream has at least one room");
+        for mark in others {
+            self.push(Some(mark), Vec::new());
+        }
+        let data = serde_json::json!({ "clientId": &**self.session.outbox.client() }).to_string();
+        self.emit(Some(last), "connected", data.as_bytes());
+        for (room, place) in &arrived {
+            self.session.follow(room, Some(place.clone()));
+        }
+    }
+
+    async fn turn(&mut self) -> io::Result<()> {
+        match self.session.attend() {
+            Some(Attention::Heartbeat) => self.push(None, sse::KEEP_ALIVE.to_vec()),
+            Some(Attention::Shutdown) => {
+                self.goodbye();
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            None => {}
+        }
+        if self.session.is_behind() {
+            if let Some(cursor) = self.session.page(encode).await {
+                if self.missing == 0 {
+                    cursor.live();
+                } else {
+                    self.missing -= 1;
+                    self.arrived.push((cursor.room().clone(), cursor.place().clone()));
+                    if self.missing == 0 {
+                        self.connected();
+                    }
+                }
+            }
+        }
+        // What a client sends on a stream means nothing; that it closes does.
+        if self.session.wait(&mut self.link, true).await? == Woke::Readable {
+            match self.link.read(&self.session.outbox, |_| ()) {
+                Ok(Some(())) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(None) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn goodbye(&mut self) {
+        let delay = self.session.app.reconnect_delay_ms(self.session.outbox.number());
+        let data = serde_json::json!({ "message": Answer::SHUTDOWN, "reconnectDelay": delay }).to_string();
+        self.push(None, format!("retry: {delay}\n").into_bytes());
+        self.emit(None, "server:shutdown", data.as_bytes());
+        if self.session.outbox.socket().is_some() {
+            self.session.outbox.push(Bytes::from_static(sse::END));
+        }
+    }
+
+    fn emit(&self, mark: Option<&(RoomName, Position)>, name: &str, data: &[u8]) {
+        self.push(mark, sse::fields(None, name, data, Carriage::Body));
+    }
+
+    /// Queues bytes of the stream behind which it stands at `mark`.
+    fn push(&self, mark: Option<&(RoomName, Position)>, body: Vec<u8>) {
+        let mark = mark.map(|(room, place)| (room, place));
+        self.session.outbox.push(lay(self.session.outbox.wire(), mark, &body));
+    }
+}
+
+/// What is owed to a reader that pages the log.
+fn encode(app: &App, wire: Wire, owed: Owed<'_>) -> Bytes {
+    match owed {
+        Owed::Message(message) => app.hub.frame(message, wire).clone(),
+        Owed::Gap(room, from, to) => {
+            let data = serde_json::json!({
+                "room": room.as_str(), "from": from, "to": to.seq.0, "epoch": to.epoch.as_str()
+            });
+            let body = sse::fields(None, "gap", data.to_string().as_bytes(), Carriage::Body);
+            // The gap is behind the client when it has been told.
+            lay(wire, Some((room, to)), &body)
+        }
+    }
+}
+
+/// Lays bytes of the stream into the form that the wire's outbox holds.
+fn lay(wire: Wire, mark: Option<(&RoomName, &Position)>, body: &[u8]) -> Bytes {
+    if wire == wires::RECORD || wire == wires::RECORD_ENVELOPE {
+        return marks::record(mark, body);
+    }
+    let mut text = mark.map(|(_, place)| format!("id: {place}\n").into_bytes()).unwrap_or_default();
+    text.extend_from_slice(body);
+    sse::carry(&text, Carriage::Chunked).into()
+}

@@ -1,0 +1,380 @@
+//! The native protocol over a WebSocket: the opening, and the one loop of a session.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use denrei_hub::{Name, Outbox, RoomName, ShardHandle, Wire};
+use denrei_proto::codes::{Code, close};
+use denrei_proto::native::{Answer, answer};
+use denrei_proto::ws::{self, Decoder, Event, HandshakeError, Negotiated, UpgradeRequest, Violation};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::app::{App, client_id, now_ms};
+use crate::dispatch::{self, UnderWay, Waiting, dispatch};
+use crate::facts::Facts;
+use crate::identity::Identity;
+use crate::link::{Link, Woke};
+use crate::session::{Attention, Owed, Session};
+use crate::wires;
+
+/// The subprotocol of the JSON protocol; clients that offer none get it too.
+const JSON: &str = "denrei.v1.json";
+
+/// A WebSocket that was agreed on and waits for its 101 to be sent.
+pub(crate) struct Opening {
+    identity: Identity,
+    deflate: Option<Negotiated>,
+    /// The whole answer, for the front door.
+    pub(crate) response: Vec<u8>,
+    /// Its headers, for hyper.
+    pub(crate) headers: Vec<(&'static str, String)>,
+}
+
+/// Agrees on a WebSocket.
+pub(crate) fn open(app: &App, facts: &Facts<'_>, identity: Identity) -> Result<Opening, HandshakeError> {
+    let mut request = UpgradeRequest::new(facts.method, facts.minor_version);
+    for (name, value) in &facts.headers {
+        request.header(name, value);
+    }
+    let key = request.check()?;
+    let mut supported = vec![JSON];
+    supported.extend(app.config.websocket.subprotocols.iter().map(String::as_str));
+    let subprotocol = ws::choose_subprotocol(facts.all("sec-websocket-protocol"), &supported);
+    let offers = facts.all("sec-websocket-extensions");
+    let agreed = app.config.websocket.deflate.as_ref().and_then(|deflate| ws::negotiate(offers, deflate));
+    let (deflate, extensions) = agreed.unzip();
+    let mut response = Vec::with_capacity(256);
+    ws::write_response(&mut response, key, subprotocol, extensions.as_deref());
+    let mut headers = vec![("sec-websocket-accept", ws::accept_key(key))];
+    headers.extend(subprotocol.map(|name| ("sec-websocket-protocol", name.to_owned())));
+    headers.extend(extensions.map(|value| ("sec-websocket-extensions", value)));
+    Ok(Opening { identity, deflate, response, headers })
+}
+
+impl Opening {
+    /// The frames that this client gets.
+    fn wire(&self, app: &App) -> Wire {
+        let window = app.config.websocket.deflate.map_or(15, |deflate| deflate.server_max_window_bits);
+        // A client with a smaller window than ours reads plain frames: they are shared too.
+        match &self.deflate {
+            Some(agreed) if agreed.accepts_shared(window, usize::MAX) => wires::JSON_DEFLATED,
+            _ => wires::JSON,
+        }
+    }
+}
+
+/// Serves a TCP socket: sends the 101, then everything. `early` is what the client sent behind its request.
+pub(crate) async fn serve_socket(app: Arc<App>, socket: TcpStream, shard: ShardHandle, opening: Opening, early: Vec<u8>) {
+    let wire = opening.wire(&app);
+    let outbox = app.hub.outbox(client_id(), wire, Some(socket), &shard);
+    outbox.push(opening.response.into());
+    run(app, outbox, Link::Socket, opening.identity, opening.deflate, early).await;
+}
+
+/// Serves a stream whose 101 was sent by someone else.
+pub(crate) async fn serve_stream(app: Arc<App>, link: Link, opening: Opening) {
+    let wire = opening.wire(&app);
+    let outbox = app.hub.outbox(client_id(), wire, None, app.hub.shard());
+    run(app, outbox, link, opening.identity, opening.deflate, Vec::new()).await;
+}
+
+async fn run(
+    app: Arc<App>,
+    outbox: Arc<Outbox>,
+    link: Link,
+    identity: Identity,
+    deflate: Option<Negotiated>,
+    early: Vec<u8>,
+) {
+    let limits = ws::Limits {
+        message: app.config.limits.message,
+        frame: app.config.limits.message,
+        fragments: app.config.limits.fragments,
+    };
+    let heartbeat = app.config.websocket.heartbeat;
+    let welcome = Answer::Welcome {
+        client: outbox.client(),
+        user: identity.user.as_ref().map(Name::as_str),
+        heartbeat_ms: u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX),
+        timestamp: now_ms(),
+    };
+    outbox.push(welcome.encode());
+    let connection = Connection {
+        session: Session::new(app, outbox, identity, heartbeat),
+        decoder: Decoder::new(limits, deflate),
+        under_way: UnderWay::default(),
+        link,
+        early,
+        heard: true,
+        unfinished: None,
+    };
+    connection.run().await;
+}
+
+/// What a connection's loop owns.
+struct Connection {
+    session: Session,
+    decoder: Decoder,
+    under_way: UnderWay,
+    link: Link,
+    /// Bytes that arrived and were not decoded, because a request before them has to wait.
+    early: Vec<u8>,
+    /// The peer has shown a sign of life since the last heartbeat.
+    heard: bool,
+    /// The last heartbeat found this message unfinished.
+    unfinished: Option<Instant>,
+}
+
+/// What decoding came upon.
+enum Stop {
+    /// A request has to wait; what follows it was put aside.
+    Wait(Waiting),
+    /// Nothing follows.
+    End(End),
+}
+
+/// Why the loop ends.
+enum End {
+    /// The client closes, or broke the protocol: send this close frame and close (RFC 6455 §5.5.1 and §7.1.7).
+    Answer(u16, String),
+    /// The server closes: send this close frame and wait for the client's.
+    Close(u16, String),
+    /// The peer is gone.
+    Gone,
+}
+
+impl Connection {
+    async fn run(mut self) {
+        // Every native client hears what goes to all, from the welcome on.
+        let all = RoomName::parse("all").expect("a word is a name");
+        if self.session.join(&all, false).await.is_ok() {
+            self.session.follow(&all, None);
+        }
+        let end = loop {
+            if let Err(end) = self.turn().await {
+                break end;
+            }
+        };
+        let client = self.session.outbox.client().clone();
+        match end {
+            End::Answer(code, reason) => {
+                tracing::debug!(%client, code, %reason, "closed");
+                self.close(code, &reason, Handshake::Done).await;
+            }
+            End::Close(code, reason) => {
+                tracing::debug!(%client, code, %reason, "closing");
+                self.close(code, &reason, Handshake::Open).await;
+            }
+            End::Gone => tracing::debug!(%client, "gone"),
+        }
+    }
+
+    /// One round of the loop. What can wake it: bytes from the peer, room in its socket, a notice (behind, heartbeat,
+    /// shutdown), a publish that was answered, the end of a pause in reading a log.
+    async fn turn(&mut self) -> Result<(), End> {
+        match self.session.attend() {
+            Some(Attention::Shutdown) => return Err(self.say_goodbye()),
+            Some(Attention::Heartbeat) => self.heartbeat()?,
+            None => {}
+        }
+        if !self.early.is_empty() && self.may_read() {
+            let mut early = std::mem::take(&mut self.early);
+            let stop = self.decode(&mut early);
+            return self.after(stop).await;
+        }
+        if self.session.is_behind() {
+            if let Some(cursor) = Box::pin(self.session.page(encode)).await {
+                cursor.live();
+            }
+        }
+        let reading = self.may_read();
+        match self.session.wait(&mut self.link, reading).await {
+            Ok(Woke::Told) => Ok(()),
+            Ok(Woke::Readable) => {
+                let stop = self.read()?;
+                self.after(stop).await
+            }
+            Err(_) => Err(End::Gone),
+        }
+    }
+
+    /// A peer that does not read, or has too much under way, is not read either: TCP tells it to slow down.
+    fn may_read(&self) -> bool {
+        !self.session.outbox.is_blocked() && self.under_way.count() < self.session.app.config.limits.publishes
+    }
+
+    fn read(&mut self) -> Result<Option<Stop>, End> {
+        let mut link = std::mem::replace(&mut self.link, Link::Socket);
+        let outbox = Arc::clone(&self.session.outbox);
+        let read = link.read(&outbox, |arrived| self.decode(arrived));
+        self.link = link;
+        match read {
+            Ok(Some(stop)) => Ok(stop),
+            Ok(None) => Err(End::Gone),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(_) => Err(End::Gone),
+        }
+    }
+
+    async fn after(&mut self, stop: Option<Stop>) -> Result<(), End> {
+        match stop {
+            None => {}
+            Some(Stop::End(end)) => return Err(end),
+            Some(Stop::Wait(Waiting::Room)) => {}
+            Some(Stop::Wait(Waiting::Join { reference, room, since, echo })) => {
+                // Boxed: an idle session does not carry the room for this.
+                Box::pin(dispatch::join(&mut self.session, reference.as_deref(), &room, since, echo)).await;
+            }
+        }
+        let hub = self.session.app.hub.clone();
+        if hub.is_pressed() {
+            Box::pin(hub.relieved()).await;
+        }
+        Ok(())
+    }
+
+    /// Takes in what arrived; what has to wait, and what follows it, is put aside.
+    fn decode(&mut self, arrived: &mut [u8]) -> Option<Stop> {
+        self.heard = true;
+        self.session.outbox.hold();
+        let mut rest = arrived;
+        loop {
+            let (used, stop) = match self.decoder.decode(rest) {
+                Ok((_, None)) => return None,
+                Ok((used, Some(event))) => (used, on_event(&mut self.session, &self.under_way, event)),
+                Err(violation) => return Some(violated(violation)),
+            };
+            rest = &mut rest[used..];
+            if stop.is_some() {
+                self.early.extend_from_slice(rest);
+                return stop;
+            }
+        }
+    }
+
+    fn heartbeat(&mut self) -> Result<(), End> {
+        if !std::mem::replace(&mut self.heard, false) {
+            return Err(End::Close(close::SILENT, "no sign of life since the last heartbeat".into()));
+        }
+        if !self.decoder.is_mid_message() {
+            self.unfinished = None;
+        } else if self.unfinished.replace(Instant::now()).is_some() {
+            return Err(End::Close(close::UNFINISHED, "a message was left unfinished for too long".into()));
+        }
+        let positions = self.session.positions();
+        if !positions.is_empty() {
+            let rooms = positions.iter().map(|(room, position)| (room.as_str(), position.clone()));
+            self.session.outbox.push(answer::position(rooms));
+        }
+        self.session.outbox.push(ws::ping(b""));
+        Ok(())
+    }
+
+    fn say_goodbye(&self) -> End {
+        let reconnect_delay_ms = self.session.app.reconnect_delay_ms(self.session.outbox.number());
+        self.session.outbox.push(Answer::Shutdown { reconnect_delay_ms }.encode());
+        End::Close(close::SERVICE_RESTART, Answer::SHUTDOWN.into())
+    }
+
+    /// Says why, finishes the closing handshake and lets the connection go (RFC 6455 §7.1.1).
+    async fn close(self, code: u16, reason: &str, handshake: Handshake) {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let outbox = Arc::clone(&self.session.outbox);
+        outbox.push(ws::close(code, reason));
+        let Self { session, mut decoder, mut link, .. } = self;
+        let farewell = async {
+            link.drain(&outbox).await?;
+            if handshake == Handshake::Open {
+                await_close(&mut link, &outbox, &mut decoder).await?;
+            }
+            link.finish(&outbox).await;
+            // Until the peer closes too: a close with bytes unread would reset the connection, and destroy what the
+            // peer has not read yet.
+            while receive(&mut link, &outbox, |_| ()).await?.is_some() {}
+            io::Result::Ok(())
+        };
+        let farewell = Box::pin(tokio::time::timeout(PATIENCE, farewell));
+        // Whether it ended well or not, it ends.
+        let _ = farewell.await;
+        drop(session);
+    }
+}
+
+/// How far the closing handshake is.
+#[derive(PartialEq)]
+enum Handshake {
+    /// The peer has still to answer.
+    Open,
+    /// The peer has closed, or is not listened to any more.
+    Done,
+}
+
+async fn await_close(link: &mut Link, outbox: &Outbox, decoder: &mut Decoder) -> io::Result<()> {
+    loop {
+        let closed = receive(link, outbox, |mut rest| {
+            loop {
+                match decoder.decode(rest) {
+                    Ok((_, None)) => return false,
+                    Ok((_, Some(Event::Close(_)))) | Err(_) => return true,
+                    Ok((used, Some(_))) => rest = &mut rest[used..],
+                }
+            }
+        });
+        if closed.await?.unwrap_or(true) {
+            return Ok(());
+        }
+    }
+}
+
+/// Waits for bytes and gives them to `eat`; none at the end of the stream.
+async fn receive<R>(link: &mut Link, outbox: &Outbox, mut eat: impl FnMut(&mut [u8]) -> R) -> io::Result<Option<R>> {
+    loop {
+        if link.wait(outbox, true).await? == Woke::Readable {
+            match link.read(outbox, &mut eat) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+        }
+    }
+}
+
+/// Acts on one event; the peer's close is answered with its own code (RFC 6455 §5.5.1).
+fn on_event(session: &mut Session, under_way: &UnderWay, event: Event<'_>) -> Option<Stop> {
+    match event {
+        Event::Text(text) => dispatch(session, under_way, text).map(Stop::Wait),
+        Event::Binary(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => dispatch(session, under_way, text).map(Stop::Wait),
+            Err(_) => {
+                let refusal = crate::Refusal::new(Code::InvalidMessage, "Invalid message format");
+                session.outbox.push(dispatch::refused(None, &refusal));
+                None
+            }
+        },
+        Event::Ping(payload) => {
+            session.outbox.push(ws::pong(payload));
+            None
+        }
+        Event::Pong(_) => None,
+        Event::Close(frame) => {
+            let code = frame.map_or(close::NORMAL, |frame| frame.code);
+            Some(Stop::End(End::Answer(code, String::new())))
+        }
+    }
+}
+
+fn violated(violation: Violation) -> Stop {
+    Stop::End(End::Answer(violation.close_code(), violation.to_string()))
+}
+
+/// What is owed to a reader that pages the log.
+fn encode(app: &App, wire: Wire, owed: Owed<'_>) -> bytes::Bytes {
+    match owed {
+        Owed::Message(message) => app.hub.frame(message, wire).clone(),
+        Owed::Gap(room, from, to) => {
+            let (to, epoch) = (to.seq.0, to.epoch.as_str());
+            Answer::Gap { room: room.as_str(), from, to, epoch }.encode()
+        }
+    }
+}

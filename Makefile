@@ -1,0 +1,49 @@
+# The two commands of the README are `make run` and `make test`. Both work on a fresh machine with Rust, Node and
+# Python; what else they need, `tests/prepare` installs (as root) or names.
+
+CARGO ?= cargo
+
+.PHONY: run test test-long conformance bench lint deny fuzz clean
+
+run:
+	$(CARGO) run --quiet -p denrei-server -- serve
+
+# Everything that must hold for a change to land.
+test:
+	tests/prepare
+	$(CARGO) fmt --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) test --workspace
+	$(CARGO) build -p denrei-server
+	tests/run
+	conformance/autobahn --quick
+
+# Longer loops: more seeds, more rounds, every case.
+test-long: test deny
+	DENREI_SEEDS=2000 $(CARGO) test -p denrei-hub --test it simulation
+	DENREI_ROUNDS=20 tests/run checker
+	conformance/autobahn
+
+# Other people's suites, all cases; the report is kept in conformance/reports.
+conformance:
+	tests/prepare
+	$(CARGO) build -p denrei-server
+	conformance/autobahn
+
+# Beside the peers, server on one core, generator on the other; results go to docs/benchmarks.md.
+bench:
+	$(CARGO) build --release -p denrei-server
+	bench/run
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+# Licences and advisories of dependencies.
+deny:
+	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny check
+
+clean:
+	$(CARGO) clean
+	rm -rf .cache tests/node_modules

@@ -14,7 +14,7 @@ use crate::ids::RoomName;
 /// order: delivery is made true by numbers, heads and the log, never by the bus.
 ///
 /// # Laws
-/// Every implementation passes `tests/laws.rs`:
+/// Every implementation passes the suite in `laws.rs` (feature `laws`):
 /// 1. What one node publishes on one subject arrives in that order or not at all, at every subscribed node.
 /// 2. A node does not hear itself.
 /// 3. Calls to `subscribe` and `unsubscribe` for one subject take effect in the order they were made; after

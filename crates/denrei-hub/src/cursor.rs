@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::hub::Hub;
 use crate::ids::{ClientId, Epoch, Position, Seq};
 use crate::log::{LogError, Span};
 use crate::message::Message;
@@ -14,6 +15,7 @@ use crate::shard::{Command, ShardHandle};
 /// cursor at [`Found::Head`]; if messages were delivered in the meantime, a [`crate::Notice::Behind`] follows and the
 /// next cursor begins there.
 pub struct Cursor {
+    pub(crate) hub: Hub,
     pub(crate) room: Arc<Room>,
     pub(crate) key: ReaderKey,
     pub(crate) shard: ShardHandle,
@@ -38,15 +40,13 @@ pub enum Found {
         /// The epoch that the numbers belong to.
         epoch: Epoch,
     },
-    /// Nothing more to read: the reader goes live.
+    /// Nothing more to read for now: call [`Cursor::live`].
     Head,
 }
 
 impl Cursor {
     /// Messages per page.
     const PAGE: usize = 64;
-    /// After a change of epoch a reader is given at most so many of the newest messages.
-    const AFTER_CHANGE: u64 = 1000;
 
     /// The reader that it reads for.
     pub fn reader(&self) -> ReaderKey {
@@ -68,7 +68,7 @@ impl Cursor {
     /// # Errors
     /// Those of the log; the same call may succeed later.
     pub async fn next(&mut self) -> Result<Found, LogError> {
-        let Some(log) = &self.room.log else { return Ok(self.arrive()) };
+        let Some(log) = &self.room.log else { return Ok(Found::Head) };
         let span = Span::After(self.place.seq, Self::PAGE);
         let page = match self.room.recent(span).filter(|page| page.epoch == self.place.epoch) {
             Some(page) => page,
@@ -76,14 +76,14 @@ impl Cursor {
         };
         if page.epoch != self.place.epoch || self.place.seq > page.head {
             // A number from the future is as strange as one of another epoch: the log was set back.
-            let kept = page.first.0.saturating_sub(1).max(page.head.0.saturating_sub(Self::AFTER_CHANGE));
-            return Ok(self.skip(Seq::ZERO, Position { epoch: page.epoch, seq: Seq(kept) }));
+            let seq = page.begin_anew();
+            return Ok(self.skip(Seq::ZERO, Position { epoch: page.epoch, seq }));
         }
         if page.first > self.place.seq.next() {
             let from = self.place.seq.next();
             return Ok(self.skip(from, Position { epoch: page.epoch, seq: Seq(page.first.0 - 1) }));
         }
-        let Some(last) = page.messages.last() else { return Ok(self.arrive()) };
+        let Some(last) = page.messages.last() else { return Ok(self.arrive().await) };
         self.place.seq = last.seq;
         let wanted = |message: &Arc<Message>| !self.sent(message);
         Ok(Found::Messages(page.messages.into_iter().filter(wanted).collect()))
@@ -96,12 +96,26 @@ impl Cursor {
 
     fn sent(&self, message: &Message) -> bool {
         self.own.as_ref().is_some_and(|(client, since)| {
-            message.from.as_ref() == Some(client) && message.epoch == since.epoch && message.seq > since.seq
+            let later = message.epoch != since.epoch || message.seq > since.seq;
+            later && message.from.as_ref() == Some(client)
         })
     }
 
-    fn arrive(&self) -> Found {
+    async fn arrive(&self) -> Found {
+        let place = self.room.lock().order.place().cloned();
+        if place.is_none_or(|place| place.epoch == self.place.epoch) {
+            return Found::Head;
+        }
+        // The log began another life and the room has not noticed, or the other way round. A reader that went live now
+        // would be told at once that it is behind, and would read the log in circles.
+        self.hub.doubt(&self.room);
+        tokio::time::sleep(Hub::PATIENCE).await;
+        Found::Messages(Vec::new())
+    }
+
+    /// Has the reader written to from this place on. At [`Found::Head`] this is the end of the cursor; should
+    /// messages have been delivered in the meantime, a [`crate::Notice::Behind`] follows.
+    pub fn live(&self) {
         self.shard.send(Command::Live { reader: self.key, place: self.place.clone() });
-        Found::Head
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 
 use crate::Map;
@@ -86,6 +86,7 @@ struct Inner {
     room_count: AtomicUsize,
     numbers: AtomicU64,
     registry: Registry,
+    encoders: Encoders,
     unnumbered: Position,
     /// Rooms that miss messages, on their way to [`Hub::run`]. Each is in it once, see `catching_up`.
     missing: Mutex<Vec<Arc<Room>>>,
@@ -94,7 +95,7 @@ struct Inner {
 
 impl Hub {
     /// How long a missing message may still arrive by itself before it is read from the log.
-    const PATIENCE: Duration = Duration::from_millis(20);
+    pub(crate) const PATIENCE: Duration = Duration::from_millis(20);
     /// How often the heads of rooms with readers are compared with the log, when there are other nodes.
     const COMPARE: Duration = Duration::from_secs(2);
 
@@ -120,12 +121,13 @@ impl Hub {
             room_count: AtomicUsize::new(0),
             numbers: AtomicU64::new(0),
             registry: Registry::default(),
+            encoders: encoders.clone(),
             unnumbered: Position { epoch: Epoch::none(), seq: Seq::ZERO },
             missing: Mutex::default(),
             missed: Notify::new(),
         };
         let hub = Self(Arc::new(inner));
-        (hub, shards.into_iter().map(|shard| Shard::new(shard, encoders)).collect())
+        (hub, shards.into_iter().map(|shard| Shard::new(shard, encoders.clone())).collect())
     }
 
     /// The class of a room.
@@ -174,6 +176,11 @@ impl Hub {
             let _ = tell.send(published);
         });
         told.await.unwrap_or_else(|_| Err(LogError::Unavailable("the log has stopped".into())))
+    }
+
+    /// Whether a shard has too much to do.
+    pub fn is_pressed(&self) -> bool {
+        self.0.shards.iter().any(ShardHandle::is_pressed)
     }
 
     /// Waits while the shards have too much to do. Whoever takes messages in calls this first.
@@ -252,13 +259,22 @@ impl Hub {
     }
 
     /// Sends one connection a message that belongs to no room; false when it is not connected here, or too slow.
-    pub fn direct(&self, client: &str, message: &Message, encoders: Encoders) -> bool {
-        self.0.registry.client(client).is_some_and(|outbox| offer(&outbox, message, encoders))
+    pub fn direct(&self, client: &str, message: &Message) -> bool {
+        self.0.registry.client(client).is_some_and(|outbox| self.offer(&outbox, message))
     }
 
     /// The same for every connection of a user; how many it reached.
-    pub fn direct_to_user(&self, user: &Name, message: &Message, encoders: Encoders) -> usize {
-        self.0.registry.user(user).iter().filter(|outbox| offer(outbox, message, encoders)).count()
+    pub fn direct_to_user(&self, user: &Name, message: &Message) -> usize {
+        self.0.registry.user(user).iter().filter(|outbox| self.offer(outbox, message)).count()
+    }
+
+    /// The frame of a message for one wire.
+    pub fn frame<'a>(&self, message: &'a Message, wire: Wire) -> &'a bytes::Bytes {
+        message.frame(wire, &self.0.encoders)
+    }
+
+    fn offer(&self, outbox: &Arc<Outbox>, message: &Message) -> bool {
+        outbox.offer(message.frame(outbox.wire(), &self.0.encoders).clone())
     }
 
     /// Tells every connection that the server is about to stop.
@@ -285,22 +301,28 @@ impl Hub {
         let mut compare = steady(Self::COMPARE);
         let mut beat = steady(Duration::from_secs(1));
         let mut reading = JoinSet::new();
+        // One at a time: a log that hangs must not gather comparisons.
+        let mut comparing: Option<AbortHandle> = None;
         if let Some(cluster) = &self.0.cluster {
             if let Err(error) = cluster.bus().subscribe(&Subject::Nodes).await {
                 tracing::warn!(%error, "the other nodes cannot be heard");
             }
         }
         loop {
+            let clustered = self.0.cluster.is_some();
             tokio::select! {
                 () = self.0.missed.notified() => {
                     for room in std::mem::take(&mut *lock(&self.0.missing)) {
-                        reading.spawn(catch_up(Arc::clone(&self.0), room));
+                        reading.spawn(catch_up(self.clone(), room));
                     }
                 }
                 Some(_) = reading.join_next() => {}
-                inbound = self.0.inbound() => self.hear(inbound).await,
-                _ = compare.tick(), if self.0.cluster.is_some() => {
-                    reading.spawn(compare_heads(Arc::clone(&self.0)));
+                inbound = self.0.inbound() => match inbound {
+                    Inbound::Message(_, bytes) => self.hear(&bytes).await,
+                    Inbound::Lost => compare.reset_immediately(),
+                },
+                _ = compare.tick(), if clustered && comparing.as_ref().is_none_or(AbortHandle::is_finished) => {
+                    comparing = Some(reading.spawn(compare_heads(Arc::clone(&self.0))));
                 }
                 _ = beat.tick() => if let Some(cluster) = &self.0.cluster { cluster.beat() },
                 _ = sweep.tick() => self.0.memory.sweep(),
@@ -308,12 +330,14 @@ impl Hub {
         }
     }
 
-    async fn hear(&self, inbound: Inbound) {
-        let bytes = match inbound {
-            Inbound::Message(_, bytes) => bytes,
-            Inbound::Lost => return compare_heads(Arc::clone(&self.0)).await,
-        };
-        match cluster::decode(&bytes) {
+    /// Has a room compared with its log, which was seen to stand elsewhere.
+    pub(crate) fn doubt(&self, room: &Arc<Room>) {
+        room.doubt();
+        self.0.miss(room);
+    }
+
+    async fn hear(&self, bytes: &[u8]) {
+        match cluster::decode(bytes) {
             Some(NodeMessage::Published(message)) => {
                 self.relieved().await;
                 self.0.accept(&message);
@@ -366,14 +390,16 @@ impl Hub {
 
     /// First the bus, then the head: whatever is appended after the head was read arrives by the bus, or is found
     /// missing later.
-    async fn start(&self, room: &Room) -> Result<(), HubError> {
+    async fn start(&self, room: &Arc<Room>) -> Result<(), HubError> {
         if let Some(cluster) = &self.0.cluster {
             cluster.bus().subscribe(&Subject::Room(room.name.clone())).await?;
         }
         if let Some(log) = &room.log {
             let heads = log.heads(vec![room.name.clone()]).await?;
             let head = heads.into_iter().next().ok_or_else(|| LogError::Unavailable("no head was read".into()))?;
-            room.start(head, &self.0.shards);
+            if room.start(head, &self.0.shards) == Accepted::Missing {
+                self.0.miss(room);
+            }
         }
         Ok(())
     }
@@ -420,6 +446,7 @@ impl Inner {
             None => false,
         };
         if behind {
+            room.doubt();
             self.miss(room);
         }
     }
@@ -436,32 +463,30 @@ impl Inner {
     }
 }
 
-/// Reads from the log what a room misses, until nothing is held any more.
-async fn catch_up(inner: Arc<Inner>, room: Arc<Room>) {
+/// Reads from the log what a room misses, until nothing is.
+async fn catch_up(hub: Hub, room: Arc<Room>) {
     let Some(log) = room.log.clone() else { return };
     let mut failures = 0;
     tokio::time::sleep(Hub::PATIENCE).await;
-    loop {
-        let Some(after) = room.lock().order.place().map(|place| place.seq) else { return };
-        match log.read(&room.name, Span::After(after, 256)).await {
-            Ok(page) => {
-                if room.fill(page, &inner.shards) {
-                    let mut state = room.lock();
-                    if !state.order.is_waiting() {
-                        state.catching_up = false;
-                        return;
-                    }
-                }
-            }
+    while let Some(after) = room.lacks() {
+        hub.relieved().await;
+        let further = match log.read(&room.name, Span::After(after, 256)).await {
+            Ok(page) => room.fill(&page, &hub.0.shards),
             Err(error) => {
-                failures += 1;
                 tracing::debug!(%error, failures, "a room could not be brought up from its log");
+                room.doubt();
+                false
             }
-        }
+        };
         if room.lock().interest == 0 {
             return;
         }
-        tokio::time::sleep(Hub::PATIENCE * (1 << failures.min(6))).await;
+        if further {
+            failures = 0;
+        } else {
+            failures += 1;
+            tokio::time::sleep(Hub::PATIENCE * (1 << failures.min(6))).await;
+        }
     }
 }
 
@@ -487,6 +512,16 @@ pub struct Seat {
     hub: Hub,
     outbox: Arc<Outbox>,
     user: Option<Name>,
+}
+
+impl Seat {
+    /// The connection turns out to belong to a user.
+    pub fn identify(&mut self, user: Option<Name>) {
+        let registry = &self.hub.0.registry;
+        registry.remove(&self.outbox, self.user.as_ref());
+        registry.add(&self.outbox, user.as_ref());
+        self.user = user;
+    }
 }
 
 impl Drop for Seat {
@@ -523,6 +558,11 @@ impl Reader {
         &self.place
     }
 
+    /// Whether there is a log to read what was missed from.
+    pub fn keeps_log(&self) -> bool {
+        self.interest.room.log.is_some()
+    }
+
     /// How many readers the room had then, this one included.
     pub fn members(&self) -> u32 {
         self.members
@@ -541,7 +581,9 @@ impl Reader {
     /// A way through the log from a place that the client has seen.
     pub fn cursor(&self, from: Position) -> Cursor {
         let own = self.own.clone().map(|client| (client, self.place.clone()));
-        Cursor { room: Arc::clone(&self.interest.room), key: self.key, shard: self.shard.clone(), place: from, own }
+        let hub = Hub(Arc::clone(&self.interest.inner));
+        let room = Arc::clone(&self.interest.room);
+        Cursor { hub, room, key: self.key, shard: self.shard.clone(), place: from, own }
     }
 }
 
@@ -562,7 +604,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The next message; none when the room was forgotten. Cancel safe.
+    /// The next message; none when what comes next does not follow on what was there, and the log must be read again.
+    /// It may be one that the log showed before it arrived here: compare its number. Cancel safe.
     pub async fn next(&mut self) -> Option<Arc<Message>> {
         (&mut self.told).await.ok()
     }
@@ -594,10 +637,6 @@ impl Drop for Interest {
             }
         }
     }
-}
-
-fn offer(outbox: &Arc<Outbox>, message: &Message, encoders: Encoders) -> bool {
-    outbox.offer(message.frame(outbox.wire(), encoders).clone())
 }
 
 fn steady(period: Duration) -> tokio::time::Interval {

@@ -33,6 +33,10 @@ mod registry;
 mod room;
 mod shard;
 
+#[doc(hidden)]
+#[cfg(any(test, feature = "laws"))]
+pub mod laws;
+
 pub use bus::{Bus, BusError, Inbound, LocalBus, Subject};
 pub use class::{Class, Classes, Keep, Window};
 pub use cursor::{Cursor, Found};

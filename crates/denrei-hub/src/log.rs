@@ -12,10 +12,11 @@ use crate::message::{Draft, Message};
 /// else.
 ///
 /// # Laws
-/// Every implementation passes `tests/laws.rs`:
+/// Every implementation passes the suite in `laws.rs` (feature `laws`):
 /// 1. Numbers of one room are 1, 2, 3 … without holes; a refused draft uses none.
 /// 2. `done` is called exactly once per draft, when what it reports is as durable as the log makes it.
-/// 3. For one room and one log value, `done` calls come one at a time, in the order of the numbers they report.
+/// 3. For one room and one log value, `done` calls come one at a time, in the order of the numbers they report;
+///    a duplicate is reported after the message that it repeats.
 /// 4. Drafts appended one after another by one caller are numbered in that order.
 /// 5. A draft with the id of an earlier message of the same room and user, which the log still keeps, appends
 ///    nothing and reports that message as a duplicate.
@@ -78,6 +79,12 @@ pub struct Page {
 }
 
 impl Page {
+    /// Where a reader goes on whose place belongs to another life of the log: before the oldest message that is still
+    /// kept, but not more than 1,000 messages back.
+    pub fn begin_anew(&self) -> Seq {
+        Seq(self.first.0.saturating_sub(1).max(self.head.0.saturating_sub(1000)))
+    }
+
     /// Where the room stood when it was read.
     pub fn position(&self) -> Position {
         Position { epoch: self.epoch.clone(), seq: self.head }

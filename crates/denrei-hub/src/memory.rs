@@ -103,22 +103,26 @@ impl MemoryLog {
         &self.rooms[self.hasher.hash_one(room) as usize % self.rooms.len()]
     }
 
-    /// Makes room for one more message of `weight` bytes, or says that there is none.
+    /// Makes room for one more message of `weight` bytes, or says that there is none; what the room keeps is let go of
+    /// only when that helps.
     fn admit(&self, ring: &Ring, state: &mut State, weight: usize) -> Result<(), LogError> {
-        let mut freed = 0;
+        let limit = self.limits.bytes;
+        let full = || LogError::Full(format!("the limit of {limit} bytes of memory rooms is reached").into());
+        if self.bytes.load(Ordering::Relaxed) - state.bytes + weight > limit {
+            return Err(full());
+        }
         while !state.events.is_empty()
             && (state.bytes + weight > ring.window.bytes
                 || state.events.len() >= ring.window.events
-                || self.bytes.load(Ordering::Relaxed) - freed + weight > self.limits.bytes)
+                || self.bytes.load(Ordering::Relaxed) + weight > limit)
         {
-            freed += state.forget_oldest();
+            self.bytes.fetch_sub(state.forget_oldest(), Ordering::Relaxed);
         }
-        let total = self.bytes.fetch_sub(freed, Ordering::Relaxed) - freed;
-        if total + weight > self.limits.bytes {
-            let limit = self.limits.bytes;
-            return Err(LogError::Full(format!("the limit of {limit} bytes of memory rooms is reached").into()));
+        if self.bytes.fetch_add(weight, Ordering::Relaxed) + weight > limit {
+            // Other rooms have taken it in the meantime.
+            self.bytes.fetch_sub(weight, Ordering::Relaxed);
+            return Err(full());
         }
-        self.bytes.fetch_add(weight, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -92,13 +92,19 @@ impl Message {
         draft.assigned(position)
     }
 
+    /// A message to one client or user, which belongs to no room's log.
+    pub fn direct(draft: Draft) -> Self {
+        let unnumbered = Position { epoch: Epoch::none(), seq: Seq::ZERO };
+        Self { kind: Kind::Direct, ..draft.assigned(unnumbered) }
+    }
+
     /// Where it stands in its room.
     pub fn position(&self) -> Position {
         Position { epoch: self.epoch.clone(), seq: self.seq }
     }
 
     /// The message's frame for one wire, encoded at the first call and shared by every reader of that wire.
-    pub fn frame(&self, wire: Wire, encoders: Encoders) -> &Bytes {
+    pub fn frame(&self, wire: Wire, encoders: &Encoders) -> &Bytes {
         self.frames.0[wire.0 as usize].get_or_init(|| (encoders.0[wire.0 as usize])(self))
     }
 
@@ -109,15 +115,24 @@ impl Message {
 }
 
 /// How messages look on one kind of connection. The hub caches bytes that it cannot read.
-pub type Encode = fn(&Message) -> Bytes;
+pub type Encode = Box<dyn Fn(&Message) -> Bytes + Send + Sync>;
 
-/// One [`Encode`] per [`Wire`], in their order.
-#[derive(Clone, Copy, Debug)]
-pub struct Encoders(pub &'static [Encode]);
+/// One [`Encode`] per [`Wire`], in their order. Cheap to clone.
+#[derive(Clone)]
+pub struct Encoders(Arc<[Encode]>);
 
 impl Encoders {
+    /// The encoders of wires 0, 1, …
+    ///
+    /// # Panics
+    /// With more than [`Wire::MOST`] of them.
+    pub fn new(encoders: Vec<Encode>) -> Self {
+        assert!(encoders.len() <= Wire::MOST, "a hub has at most {} wires", Wire::MOST);
+        Self(encoders.into())
+    }
+
     /// Joins the frames of several messages into one chunk, so that a reader costs one write.
-    pub(crate) fn joined(self, messages: &[Arc<Message>], wire: Wire) -> Bytes {
+    pub(crate) fn joined(&self, messages: &[Arc<Message>], wire: Wire) -> Bytes {
         match messages {
             [one] => one.frame(wire, self).clone(),
             many => {
@@ -138,7 +153,7 @@ pub struct Wire(pub u8);
 
 impl Wire {
     /// How many wires a hub can have.
-    pub const MOST: usize = 6;
+    pub const MOST: usize = 8;
 }
 
 #[derive(Debug, Default)]

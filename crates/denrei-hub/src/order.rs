@@ -26,6 +26,8 @@ pub enum Verdict {
     Seen,
     /// Something before it is missing, or the place of the room is not known yet: it is kept for later.
     Held,
+    /// The same, and too much is held already: the latest was dropped and must be read from the log.
+    Dropped,
     /// It belongs to another life of the log: only the log can tell which is the present one.
     Stranger,
 }
@@ -57,10 +59,11 @@ impl Order {
             }
             _ => {
                 self.held.insert(message.seq, Arc::clone(message));
-                if self.held.len() > Self::HELD {
-                    self.held.pop_last();
+                if self.held.len() <= Self::HELD {
+                    return Verdict::Held;
                 }
-                Verdict::Held
+                self.held.pop_last();
+                Verdict::Dropped
             }
         }
     }

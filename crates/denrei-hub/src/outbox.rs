@@ -212,7 +212,8 @@ impl Outbox {
         Sent::Taken
     }
 
-    /// Writes as much of the queue as the socket takes. Without a socket there is nothing to do.
+    /// Writes as much of the queue as the socket takes; while [`Outbox::is_blocked`] afterwards, the session waits until
+    /// the socket is writable and calls this again. Without a socket there is nothing to do.
     pub fn flush(&self) {
         let Some(socket) = &self.socket else { return };
         let mut queue = self.lock();
@@ -230,10 +231,8 @@ impl Outbox {
             };
             match wrote {
                 Ok(written) => queue.advance(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wake.notify_one();
-                    return;
-                }
+                // No wake: a session that flushes whenever it is woken would wake itself for ever.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => {
                     queue.end(Ended::Broken);
                     self.wake.notify_one();
@@ -243,6 +242,13 @@ impl Outbox {
         }
         // An idle connection owns no buffers.
         queue.chunks = VecDeque::new();
+    }
+
+    /// Wakes the session if there is something that it must wait with for the socket.
+    pub(crate) fn remind(&self) {
+        if self.is_blocked() {
+            self.wake.notify_one();
+        }
     }
 
     /// Takes everything that is queued, for transports that write by themselves.
@@ -280,6 +286,16 @@ impl Outbox {
             queue.notices.push(notice);
             self.wake.notify_one();
         }
+    }
+
+    /// Has the session look up from what it waits for.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// The session promises to flush soon: until then, answers need not be flushed by anyone else.
+    pub fn hold(&self) {
+        self.lock().scheduled = true;
     }
 
     /// Takes what the session was told since the last call.

@@ -27,7 +27,10 @@ impl Registry {
 
     pub(crate) fn remove(&self, outbox: &Outbox, user: Option<&Name>) {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.clients.remove(outbox.client());
+        // A session that resumed has another connection under the same id.
+        if tables.clients.get(outbox.client()).is_some_and(|present| present.number() == outbox.number()) {
+            tables.clients.remove(outbox.client());
+        }
         let Some(user) = user else { return };
         if let Some(theirs) = tables.users.get_mut(user) {
             theirs.retain(|other| other.number() != outbox.number());

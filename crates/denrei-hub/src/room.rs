@@ -41,6 +41,8 @@ pub(crate) struct State {
     waiters: Map<u64, oneshot::Sender<Arc<Message>>>,
     next_waiter: u64,
     tail: Tail,
+    /// The log has something that neither arrived in its turn nor is held: only reading it can tell what.
+    unread: bool,
     /// Somebody is reading from the log what is missing.
     pub(crate) catching_up: bool,
 }
@@ -68,6 +70,7 @@ impl Room {
             waiters: Map::default(),
             next_waiter: 0,
             tail: Tail::default(),
+            unread: false,
             catching_up: false,
         };
         Self { name, key, log, started: OnceCell::new(), _hold: hold, state: Mutex::new(state) }
@@ -86,37 +89,46 @@ impl Room {
         }
         match state.order.accept(message) {
             Verdict::Seen => return Accepted::Done,
-            Verdict::Stranger => return Accepted::Missing,
-            Verdict::Held if state.order.place().is_none() => return Accepted::Done,
-            Verdict::Held => return Accepted::Missing,
-            Verdict::Deliver => state.deliver(self.key, message, shards),
+            Verdict::Deliver => {
+                state.deliver(self.key, message, shards);
+                state.release(self.key, shards);
+            }
+            Verdict::Held => {}
+            Verdict::Dropped | Verdict::Stranger => state.unread = true,
         }
-        state.release(self.key, shards);
-        Accepted::Done
+        state.accepted()
     }
 
     /// Begins at a place that was read from the log.
-    pub(crate) fn start(&self, place: Position, shards: &[ShardHandle]) {
+    pub(crate) fn start(&self, place: Position, shards: &[ShardHandle]) -> Accepted {
         let mut state = self.lock();
         state.order.jump(place);
         state.release(self.key, shards);
+        state.accepted()
     }
 
-    /// Takes in what was read from the log after the room's place; false when there is more to read.
-    pub(crate) fn fill(&self, page: Page, shards: &[ShardHandle]) -> bool {
+    /// Marks the room as in need of its log: the log stands elsewhere than the room, and no message said so.
+    pub(crate) fn doubt(&self) {
+        self.lock().unread = true;
+    }
+
+    /// The number after which something is missing; none, and the catching up is over, when nothing is.
+    pub(crate) fn lacks(&self) -> Option<Seq> {
         let mut state = self.lock();
-        let Some(place) = state.order.place().cloned() else { return true };
+        let missing = state.accepted() == Accepted::Missing;
+        state.catching_up = missing;
+        // Before the reading: what comes to be unread while it is under way calls for another.
+        state.unread = false;
+        state.order.place().filter(|_| missing).map(|place| place.seq)
+    }
+
+    /// Takes in what was read from the log after the room's place; whether that led any further.
+    pub(crate) fn fill(&self, page: &Page, shards: &[ShardHandle]) -> bool {
+        let mut state = self.lock();
+        let Some(place) = state.order.place().cloned() else { return false };
         let lost = page.first > place.seq.next() && page.head > place.seq;
         if page.epoch != place.epoch || lost {
-            // Another life of the log, or a hole in it: each reader finds out what it misses by reading the log.
-            let place = page.position();
-            state.tail = Tail::default();
-            state.order.jump(place.clone());
-            for (shard, readers) in shards.iter().zip(&state.readers) {
-                if *readers > 0 {
-                    shard.send(Command::Jump(self.key, place.clone()));
-                }
-            }
+            state.jump(self.key, page.position(), shards);
         }
         for message in &page.messages {
             if state.order.accept(message) == Verdict::Deliver {
@@ -124,7 +136,8 @@ impl Room {
             }
         }
         state.release(self.key, shards);
-        state.order.place().is_some_and(|place| place.seq >= page.head)
+        state.unread |= state.order.place().is_some_and(|place| place.epoch == page.epoch && place.seq < page.head);
+        state.order.place() != Some(&place)
     }
 
     /// Reads from what this node has seen lately, if the span lies in it.
@@ -157,6 +170,23 @@ impl Room {
 impl State {
     pub(crate) fn members(&self) -> u32 {
         self.readers.iter().sum()
+    }
+
+    fn accepted(&self) -> Accepted {
+        let missing = self.order.place().is_some() && (self.unread || self.order.is_waiting());
+        if missing { Accepted::Missing } else { Accepted::Done }
+    }
+
+    /// Goes on in another life of the log, or beyond a hole in it: whoever reads finds out what it misses from the log.
+    fn jump(&mut self, room: RoomKey, place: Position, shards: &[ShardHandle]) {
+        self.tail = Tail::default();
+        self.waiters.clear();
+        for (shard, readers) in shards.iter().zip(&self.readers) {
+            if *readers > 0 {
+                shard.send(Command::Jump(room, place.clone()));
+            }
+        }
+        self.order.jump(place);
     }
 
     fn release(&mut self, room: RoomKey, shards: &[ShardHandle]) {

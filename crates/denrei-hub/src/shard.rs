@@ -137,6 +137,10 @@ impl ShardHandle {
         }
     }
 
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.0.pressed.load(Ordering::Relaxed)
+    }
+
     /// Waits while too much is under way. Publishers call this before they take more in, which bounds the inbox.
     pub(crate) async fn relieved(&self) {
         while self.0.pressed.load(Ordering::Relaxed) {
@@ -148,7 +152,9 @@ impl ShardHandle {
     }
 
     fn take(&self) -> Vec<Command> {
-        let commands = std::mem::take(&mut *self.lock());
+        let mut inbox = self.lock();
+        let commands = std::mem::take(&mut *inbox);
+        // Under the lock, so that no pressure of the next turn is relieved by this one.
         if self.0.pressed.swap(false, Ordering::Relaxed) {
             self.0.relief.notify_waiters();
         }
@@ -161,6 +167,10 @@ impl ShardHandle {
 }
 
 impl Shard {
+    /// Messages joined into one chunk weigh at most about so much, because an outbox that is empty takes a chunk of any
+    /// size: what is joined must not let a slow reader hold more than its bound.
+    const CHUNK: usize = 256 << 10;
+
     pub(crate) fn new(handle: ShardHandle, encoders: Encoders) -> Self {
         Self {
             handle,
@@ -213,13 +223,16 @@ impl Shard {
         let mut dirty = Vec::new();
         let mut run: Vec<Arc<Message>> = Vec::new();
         let mut of = RoomKey::default();
+        let mut weight = 0;
         for command in commands {
             match command {
                 Command::Deliver(room, message) => {
-                    if room != of {
+                    if room != of || weight + message.weight() > Self::CHUNK {
                         self.deliver(of, &mut run, direct, &mut dirty).await;
                         of = room;
+                        weight = 0;
                     }
+                    weight += message.weight();
                     run.push(message);
                 }
                 Command::Flush(outbox) => dirty.push(outbox),
@@ -232,6 +245,7 @@ impl Shard {
         self.deliver(of, &mut run, direct, &mut dirty).await;
         for outbox in dirty {
             outbox.flush();
+            outbox.remind();
             self.breathe().await;
         }
     }
@@ -305,7 +319,8 @@ impl Shard {
         if readers.delivered.as_ref().is_some_and(|delivered| numbered && Some(delivered) != before.as_ref()) {
             readers.fall_behind();
         }
-        let run_of = Run { encoders: self.encoders, before, direct, senders: senders(run), messages: run };
+        let encoders = self.encoders.clone();
+        let run_of = Run { encoders: &encoders, before, direct, senders: Senders::of(run), messages: run };
         let mut chunks = Chunks::default();
         for entry in &mut readers.list {
             if run_of.write_to(entry, &mut chunks, dirty) {
@@ -331,13 +346,12 @@ impl Shard {
 
 /// Consecutive messages of one room, on their way to its readers.
 struct Run<'a> {
-    encoders: Encoders,
+    encoders: &'a Encoders,
     messages: &'a [Arc<Message>],
     /// The place just before the first; none when the room keeps no log.
     before: Option<Position>,
     direct: bool,
-    /// The connections that sent one of the messages.
-    senders: Vec<u64>,
+    senders: Senders<'a>,
 }
 
 /// The joined chunk per wire, made when the first reader of that wire needs it.
@@ -349,7 +363,7 @@ impl Run<'_> {
     fn write_to(&self, entry: &mut Entry, chunks: &mut Chunks, dirty: &mut Vec<Arc<Outbox>>) -> bool {
         let State::Live(seen) = entry.state else { return false };
         let wire = entry.outbox.wire();
-        let own = !entry.echo && self.senders.contains(&entry.connection);
+        let own = !entry.echo && self.senders.include(entry);
         let fresh = self.before.as_ref().is_none_or(|before| before.seq >= seen);
         let rest;
         let chunk = if fresh && !own {
@@ -380,7 +394,7 @@ impl Run<'_> {
     fn without(&self, entry: &Entry, seen: Seq) -> Vec<Arc<Message>> {
         let wanted = |message: &&Arc<Message>| {
             let fresh = self.before.is_none() || message.seq > seen;
-            fresh && (entry.echo || message.origin != entry.connection)
+            fresh && (entry.echo || !is_own(entry, message))
         };
         self.messages.iter().filter(wanted).cloned().collect()
     }
@@ -408,9 +422,34 @@ impl Readers {
     }
 }
 
-fn senders(run: &[Arc<Message>]) -> Vec<u64> {
-    let mut senders: Vec<u64> = run.iter().map(|message| message.origin).filter(|&origin| origin != 0).collect();
-    senders.sort_unstable();
-    senders.dedup();
-    senders
+/// Who sent the messages of a run: by the connection, or by the client where the connection is not known. That is so
+/// for messages of other nodes, and for those that were read from the log before their append was answered here.
+struct Senders<'a> {
+    connections: Vec<u64>,
+    clients: Vec<&'a str>,
+}
+
+impl<'a> Senders<'a> {
+    fn of(run: &'a [Arc<Message>]) -> Self {
+        let (known, unknown): (Vec<_>, Vec<_>) = run.iter().partition(|message| message.origin != 0);
+        let mut connections: Vec<_> = known.into_iter().map(|message| message.origin).collect();
+        let mut clients: Vec<_> = unknown.into_iter().filter_map(|message| message.from.as_deref()).collect();
+        connections.sort_unstable();
+        connections.dedup();
+        clients.sort_unstable();
+        clients.dedup();
+        Self { connections, clients }
+    }
+
+    fn include(&self, entry: &Entry) -> bool {
+        self.connections.binary_search(&entry.connection).is_ok()
+            || !self.clients.is_empty() && self.clients.binary_search(&&**entry.outbox.client()).is_ok()
+    }
+}
+
+fn is_own(entry: &Entry, message: &Message) -> bool {
+    match message.origin {
+        0 => message.from.as_ref() == Some(entry.outbox.client()),
+        origin => origin == entry.connection,
+    }
 }

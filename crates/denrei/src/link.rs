@@ -53,6 +53,15 @@ pub(crate) fn with_scratch<R>(read: impl FnOnce(&mut [u8]) -> R) -> R {
     SCRATCH.with_borrow_mut(|scratch| read(scratch))
 }
 
+/// How long to wait for something to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// As long as it takes.
+    Any,
+    /// Until what is queued has been written; then there is something to do already.
+    None,
+}
+
 /// What ended a wait.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Woke {
@@ -72,18 +81,27 @@ impl Link {
     ///
     /// # Errors
     /// The connection is broken.
-    pub(crate) async fn wait(&mut self, outbox: &Outbox, reading: bool) -> io::Result<Woke> {
+    pub(crate) async fn wait(&mut self, outbox: &Outbox, reading: bool, patience: Patience) -> io::Result<Woke> {
         outbox.flush();
         match self {
+            Self::Socket if patience == Patience::None && !outbox.is_blocked() => {
+                now(wait_socket(outbox, reading)).await
+            }
             Self::Socket => wait_socket(outbox, reading).await,
             Self::Foreign(foreign) => {
                 foreign.write(outbox).await?;
                 if !foreign.buffer.is_empty() {
                     return Ok(Woke::Readable);
                 }
-                tokio::select! {
-                    () = outbox.woken() => Ok(Woke::Told),
-                    read = foreign.read(), if reading => read.map(|()| Woke::Readable),
+                let wait = async {
+                    tokio::select! {
+                        () = outbox.woken() => Ok(Woke::Told),
+                        read = foreign.read(), if reading => read.map(|()| Woke::Readable),
+                    }
+                };
+                match patience {
+                    Patience::None => now(wait).await,
+                    Patience::Any => wait.await,
                 }
             }
         }
@@ -129,6 +147,11 @@ impl Link {
             Self::Foreign(foreign) => foreign.stream.shutdown().await,
         };
     }
+}
+
+/// Looks at what is there already.
+async fn now(wait: impl Future<Output = io::Result<Woke>>) -> io::Result<Woke> {
+    tokio::time::timeout(Duration::ZERO, wait).await.unwrap_or(Ok(Woke::Told))
 }
 
 async fn wait_socket(outbox: &Outbox, reading: bool) -> io::Result<Woke> {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::identity::Identity;
-use crate::link::{Link, Woke};
+use crate::link::{Link, Patience, Woke};
 use crate::policy::Action;
 use crate::refusal::Refusal;
 
@@ -129,8 +129,11 @@ impl Session {
 
     /// Whether there is a log to page now, and room for what it gives.
     pub(crate) fn is_behind(&self) -> bool {
-        let paused = self.pause.is_some_and(|pause| pause > Instant::now());
-        !self.cursors.is_empty() && !paused && !self.outbox.is_blocked()
+        self.wants_to_page() && !self.outbox.is_blocked()
+    }
+
+    fn wants_to_page(&self) -> bool {
+        !self.cursors.is_empty() && self.pause.is_none_or(|pause| pause <= Instant::now())
     }
 
     /// Pages one log once, and queues what it gives as `encode` writes it. A cursor that has arrived at the head is
@@ -164,11 +167,8 @@ impl Session {
     /// Waits for something to do: bytes from the peer (if `reading`), room in its socket, a notice, a log to page.
     /// Cancel safe.
     pub(crate) async fn wait(&mut self, link: &mut Link, reading: bool) -> io::Result<Woke> {
-        let wait = link.wait(&self.outbox, reading);
-        if self.is_behind() {
-            // Looks at what is there already, and waits for nothing.
-            return tokio::time::timeout(Duration::ZERO, wait).await.unwrap_or(Ok(Woke::Told));
-        }
+        let patience = if self.wants_to_page() { Patience::None } else { Patience::Any };
+        let wait = link.wait(&self.outbox, reading, patience);
         match self.pause.filter(|_| !self.cursors.is_empty()) {
             Some(pause) => tokio::time::timeout_at(pause, wait).await.unwrap_or(Ok(Woke::Told)),
             None => wait.await,

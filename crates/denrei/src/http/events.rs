@@ -216,8 +216,8 @@ async fn look(app: &App, room: &RoomName, since: Option<&Position>, limit: usize
         return Ok(Found { next: page.position(), messages: Vec::new(), gap: false });
     }
     if page.epoch != since.epoch || since.seq > page.head {
-        // The place is of another life of the log: all that is kept is new.
-        let page = app.hub.read(room, Span::Newest(limit)).await?;
+        // The place is of another life of the log: what is kept of this one is new.
+        let page = app.hub.read(room, Span::After(page.begin_anew(), limit)).await?;
         return Ok(Found { next: next(&page, page.head), messages: page.messages, gap: true });
     }
     let gap = page.first > since.seq.next();

@@ -1,0 +1,135 @@
+"""What is measured: cases, and in each the servers with the words that the generator needs for them."""
+
+from dataclasses import dataclass, field, replace
+
+GROUPS = ("ws", "sse", "echo", "idle", "connect", "rooms", "deflate", "poll")
+DENREI_AND_FLOOR = ["bare", "bare-joined", "denrei", "denrei-signal", "denrei-feed"]
+
+
+class Unknown(Exception):
+    """A name that is none of ours."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    peer: str
+    words: tuple = ()
+    mode: str = ""
+
+
+@dataclass(frozen=True)
+class Case:
+    group: str
+    title: str
+    words: tuple
+    cells: tuple = field(repr=False)
+    # The case whose bare loops are the measure, when this one has none.
+    measured_by: str | None = None
+
+    def only(self, names):
+        return replace(self, cells=tuple(cell for cell in self.cells if cell.peer in names))
+
+
+def select(groups, names):
+    """The cases of these groups with these peers; everything when nothing is named."""
+    known = {cell.peer for case in CASES for cell in case.cells}
+    for name, among in [(g, GROUPS) for g in groups or ()] + [(p, known) for p in names or ()]:
+        if name not in among:
+            raise Unknown(f"{name} is none of {', '.join(sorted(among))}")
+    chosen = [case for case in CASES if not groups or case.group in groups]
+    if names:
+        chosen = [case.only(names) for case in chosen]
+    return [case for case in chosen if case.cells]
+
+
+# --- denrei ---
+
+def join(room_class, wire="ws"):
+    room = room_class + ":{room}"
+    if wire == "sse":
+        return ("--path", f"/sse?room={room}")
+    # After the upgrade comes `welcome`, and then the reply to the join.
+    return ("--path", "/ws", "--join", f'{{"type":"join","room":"{room}","ref":"j"}}', "--join-acks", "2")
+
+
+def publish(room_class, payload='"{payload}"'):
+    # Without `ref` there is no reply; what a publisher gets is `welcome`.
+    message = f'{{"type":"broadcast","room":"{room_class}:{{room}}","payload":{payload}}}'
+    return ("--pub-proto", "ws", "--pub-path", "/ws", "--pub-join-acks", "1", "--publish", message)
+
+
+def denrei(room_class="live", wire="ws", payload='"{payload}"'):
+    name = "denrei" if room_class == "live" else f"denrei-{room_class}"
+    return Cell(name, join(room_class, wire) + publish(room_class, payload))
+
+
+DENREI_ECHO = ("--path", "/ws", "--join-acks", "1",
+               "--publish", '{"type":"call","method":"echo","payload":"{payload}","ref":"{id}"}')
+DENREI_POLL = ("--path", "/api/rooms/live:{room}/events?since={cursor}&wait=25", "--lp-cursor", "Denrei-Position")
+
+# --- the cases ---
+
+BARE_PUBLISHER = ("--pub-proto", "ws", "--pub-path", "/pub")
+BARE = (Cell("bare", BARE_PUBLISHER), Cell("bare-joined", BARE_PUBLISHER))
+
+
+def each(*names, words=(), mode=""):
+    return tuple(Cell(name, words, mode) for name in names)
+
+
+def fan_out(readers, window):
+    return Case(
+        "ws", f"WebSocket fan-out to {readers:,}, {window} in flight",
+        ("fanout", "--n", readers, "--inflight", window),
+        BARE + (denrei(), denrei("signal"), denrei("feed")) + each("bun", "nchan", "axum", "axum-nodelay", "node-ws"),
+    )
+
+
+def event_stream(readers):
+    return Case(
+        "sse", f"SSE fan-out to {readers:,}, 16 in flight",
+        ("fanout", "--proto", "sse", "--n", readers, "--inflight", 16),
+        BARE + (denrei(wire="sse"),)
+        # These are published to by POST, which needs a connection for each message in flight.
+        + each("nchan", "axum", "axum-nodelay", "node-sse", words=("--pub-conns", 16)),
+    )
+
+
+def echo(connections, depth):
+    return Case(
+        "echo", f"WebSocket echo, {connections} connections × {depth} outstanding",
+        ("echo", "--n", connections, "--depth", depth),
+        (Cell("denrei", DENREI_ECHO),) + each("bare", "bun", "axum", "axum-nodelay", "node-ws", words=("--path", "/echo")),
+    )
+
+
+ROOM = ("--path", "/room?{room}", "--publish", "{room}{payload}")
+BARE_ROOM = ROOM + ("--pub-path", "/proom")
+BIG = ("fanout", "--n", 1000, "--inflight", 4, "--size", 2048, "--payload", "json")
+PLAIN = "2 KB JSON to 1,000, plain"
+
+CASES = (
+    fan_out(1000, 1),
+    fan_out(1000, 16),
+    fan_out(1000, 64),
+    fan_out(10000, 16),
+    event_stream(1000),
+    event_stream(10000),
+    echo(64, 1),
+    echo(512, 16),
+    Case("idle", "Idle WebSocket, 10,000 connections", ("idle", "--n", 10000),
+         (Cell("denrei", join("live")),) + each("bare", "bun", "nchan", "axum", "node-ws")),
+    Case("idle", "Idle SSE, 10,000 connections", ("idle", "--proto", "sse", "--n", 10000),
+         (Cell("denrei", join("live", "sse")),) + each("bare", "nchan", "axum", "node-sse")),
+    Case("connect", "WebSocket handshakes, 64 at a time", ("connect", "--conc", 64, "--path", "/ws"),
+         each("bare", "denrei", "bun", "nchan", "axum", "node-ws")),
+    Case("rooms", "1,000 rooms of 10, 16 in flight", ("fanout", "--n", 10000, "--rooms", 1000, "--inflight", 16),
+         each("bare", "bare-joined", words=BARE_ROOM) + (denrei(), denrei("signal"), denrei("feed"))
+         + each("bun", "axum", "axum-nodelay", "node-ws", words=ROOM + ("--pub-path", "/room"))),
+    Case("deflate", PLAIN, BIG,
+         BARE + (denrei(payload="{payload}"),) + each("bun", "nchan", "axum", "axum-nodelay", "node-ws")),
+    Case("deflate", "2 KB JSON to 1,000, deflate", BIG + ("--deflate",),
+         (denrei(payload="{payload}"),) + each("bun", "nchan", "node-ws", mode="deflate"), measured_by=PLAIN),
+    Case("poll", "Long poll by 1,000, 4 in flight", ("fanout", "--proto", "lp", "--n", 1000, "--inflight", 4),
+         (Cell("denrei", DENREI_POLL + publish("live")),) + each("nchan")),
+)

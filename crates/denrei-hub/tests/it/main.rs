@@ -1,0 +1,13 @@
+//! The hub from outside: what it promises those who publish, read and listen.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod harness;
+mod history;
+mod laws;
+mod memory;
+mod missing;
+mod order;
+mod shard;
+mod simulation;
+mod world;

@@ -1,0 +1,118 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use denrei_hub::Name;
+
+use crate::config::{self, Settings};
+use crate::{file, secret, serve};
+
+/// Realtime rooms that keep order and let clients resume, over WebSocket, SSE and polling.
+#[derive(Parser)]
+#[command(name = "denrei", version, about)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server.
+    Serve {
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Print a token that says who somebody is, and nothing else.
+    Token {
+        #[command(flatten)]
+        options: Options,
+        /// The user's id.
+        #[arg(long)]
+        user: String,
+        /// The user's name, for people.
+        #[arg(long)]
+        name: Option<String>,
+        /// A role; may be given several times.
+        #[arg(long)]
+        role: Vec<String>,
+        /// How long it is valid: a number with s, m, h or d.
+        #[arg(long, default_value = "1h", value_parser = duration)]
+        ttl: Duration,
+    },
+    /// Print the settings with their defaults, as a file to begin with; or check a file.
+    Config {
+        /// Say whether this file is in order.
+        #[arg(long, value_name = "FILE")]
+        check: Option<PathBuf>,
+    },
+}
+
+/// Settings that are needed before there is a file; each also stands in the file.
+#[derive(Args, Default)]
+pub(crate) struct Options {
+    /// Address and port to listen on [default: 127.0.0.1:8080].
+    #[arg(long, env = "DENREI_LISTEN", value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Folder for the database and the generated secret [default: ./denrei-data].
+    #[arg(long, env = "DENREI_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Settings [default: ./denrei.toml, if there is one].
+    #[arg(long, env = "DENREI_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where stored rooms are kept: sqlite:PATH [default: sqlite:DATA/denrei.db].
+    #[arg(long, env = "DENREI_STORE", value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// What tokens are signed with, at least 32 bytes. Only from the environment: a command line can be read by others.
+    #[arg(skip)]
+    pub(crate) secret: Option<String>,
+}
+
+impl Cli {
+    pub(crate) fn run(self) -> Result<(), String> {
+        match self.command {
+            Command::Serve { options } => serve::run(settings(options)?),
+            Command::Token { options, user, name, role, ttl } => {
+                let settings = settings(options)?;
+                let user = Name::parse(&user).map_err(|error| format!("--user: {error}"))?;
+                let token = secret::find_or_make(&settings)?.mint(&user, name.as_deref(), &role, ttl)?;
+                say(&token);
+                Ok(())
+            }
+            Command::Config { check: None } => {
+                say(file::DEFAULTS.trim_end());
+                Ok(())
+            }
+            Command::Config { check: Some(path) } => {
+                config::resolve(Options { config: Some(path.clone()), ..Options::default() })?;
+                say(&format!("{} is in order", path.display()));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn settings(options: Options) -> Result<Settings, String> {
+    config::resolve(Options { secret: secret::from_environment(), ..options })
+}
+
+/// Prints for people and scripts; a closed pipe is nobody's error.
+pub(crate) fn say(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err("a number with s, m, h or d, such as 90s or 1h".into()),
+    };
+    let number: u64 = number.parse().map_err(|_| "a number with s, m, h or d, such as 90s or 1h".to_owned())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "too long".into())
+}

@@ -1,0 +1,50 @@
+use super::*;
+
+fn config(text: &str) -> Result<Config, String> {
+    let mut config = Config::default();
+    apply(parse(text)?, &mut config)?;
+    Ok(config)
+}
+
+#[test]
+fn the_printed_defaults_are_the_defaults() {
+    let printed = config(file::DEFAULTS).unwrap();
+    assert_eq!(format!("{printed:#?}").replace("by_name", ""), format!("{:#?}", Config::default()).replace("by_name", ""));
+}
+
+#[test]
+fn unknown_settings_and_impossible_values_are_errors_that_name_the_setting() {
+    for (text, part) in [
+        ("lisen = 1", "lisen"),
+        ("[limits]\nmessage_bytes = 0", "limits.message_bytes"),
+        ("[websocket]\nheartbeat_ms = 1500", "websocket.heartbeat_ms"),
+        ("[websocket]\ndeflate_level = 10", "websocket.deflate_level"),
+        ("[classes.x]\nkeep = \"disk\"", "disk"),
+        ("[classes.x]\nkeep = \"none\"\nevents = 3", "classes.x"),
+        ("[classes.\"a:b\"]\nkeep = \"none\"", "classes.a:b"),
+    ] {
+        let error = config(text).unwrap_err();
+        assert!(error.contains(part), "{text}: {error}");
+    }
+}
+
+fn options(listen: &str, secret: Option<&str>) -> Options {
+    Options { listen: Some(listen.parse().unwrap()), secret: secret.map(str::to_owned), ..Options::default() }
+}
+
+#[test]
+fn an_address_that_others_can_reach_needs_a_secret_and_the_error_says_the_line() {
+    let error = resolve(options("0.0.0.0:8080", None)).unwrap_err();
+    assert!(error.contains("[auth]") && error.contains("DENREI_SECRET"), "{error}");
+    let settings = resolve(options("0.0.0.0:8080", Some("0123456789abcdef0123456789abcdef"))).unwrap();
+    assert!(!settings.config.access.development && !settings.config.access.anonymous);
+    assert!(resolve(options("0.0.0.0:8080", Some("short"))).unwrap_err().contains("shorter"));
+}
+
+#[test]
+fn loopback_without_configuration_is_development_mode() {
+    let settings = resolve(options("127.0.0.1:0", None)).unwrap();
+    assert!(settings.config.access.development && settings.config.access.anonymous);
+    let settings = resolve(options("[::1]:0", Some("0123456789abcdef0123456789abcdef"))).unwrap();
+    assert!(!settings.config.access.development && !settings.config.access.anonymous);
+}

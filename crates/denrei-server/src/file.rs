@@ -1,0 +1,107 @@
+//! The shape of `denrei.toml`: what is typed, with units in the names. Unknown settings are errors.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// The annotated defaults, as `denrei config` prints them. A test holds them against the defaults in the code.
+pub(crate) const DEFAULTS: &str = include_str!("defaults.toml");
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct File {
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) data: Option<PathBuf>,
+    pub(crate) store: Option<String>,
+    pub(crate) origins: Option<Vec<String>>,
+    pub(crate) auth: Auth,
+    pub(crate) limits: Limits,
+    pub(crate) websocket: WebSocket,
+    pub(crate) sse: Sse,
+    pub(crate) poll: Poll,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) memory: Memory,
+    pub(crate) classes: BTreeMap<String, Class>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Auth {
+    pub(crate) secret: Option<String>,
+    pub(crate) anonymous: Option<bool>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    pub(crate) message_bytes: Option<usize>,
+    pub(crate) fragments: Option<u32>,
+    pub(crate) rooms_per_connection: Option<usize>,
+    pub(crate) connections: Option<usize>,
+    pub(crate) publishes_under_way: Option<u32>,
+    pub(crate) outbox_bytes: Option<usize>,
+    pub(crate) head_timeout_ms: Option<u64>,
+    pub(crate) body_timeout_ms: Option<u64>,
+    pub(crate) max_connections_healthy: Option<usize>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WebSocket {
+    pub(crate) heartbeat_ms: Option<u64>,
+    pub(crate) deflate: Option<bool>,
+    pub(crate) deflate_level: Option<u32>,
+    pub(crate) deflate_threshold_bytes: Option<usize>,
+    pub(crate) deflate_window_bits: Option<u8>,
+    pub(crate) client_no_context_takeover: Option<bool>,
+    pub(crate) subprotocols: Option<Vec<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Sse {
+    pub(crate) retry_ms: Option<u64>,
+    pub(crate) keep_alive_ms: Option<u64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Poll {
+    pub(crate) wait_ms: Option<u64>,
+    pub(crate) limit: Option<usize>,
+    pub(crate) max_limit: Option<usize>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Shutdown {
+    pub(crate) reconnect_delay_ms: Option<u64>,
+    pub(crate) reconnect_spread_ms: Option<u64>,
+    pub(crate) grace_ms: Option<u64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Memory {
+    pub(crate) rooms: Option<usize>,
+    pub(crate) bytes: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Class {
+    pub(crate) keep: Keep,
+    pub(crate) events: Option<usize>,
+    pub(crate) age_ms: Option<u64>,
+    pub(crate) bytes: Option<usize>,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Keep {
+    None,
+    Memory,
+    Store,
+}

@@ -1,0 +1,148 @@
+//! What the writer can be asked to do. Each operation is one unit: it takes place as a whole or not at all.
+
+use std::sync::Arc;
+
+use denrei_hub::{Appended, Done, Draft, Epoch, LogError, Message, Position};
+use tokio::sync::oneshot;
+
+use crate::events::{self, Trimmed};
+use crate::migrations;
+use crate::sql::Fault;
+use crate::writer::Group;
+
+/// Something to do within a transaction that it may share with others.
+pub(crate) enum Operation {
+    /// Number a draft and keep it.
+    Append(Append),
+    /// Take one step of trimming a class.
+    Trim(Trim),
+    /// Begin a new epoch.
+    ChangeEpoch(Answer<Epoch>),
+    /// Write something that means nothing.
+    Touch(Answer<()>),
+    /// Whatever a test wants.
+    #[cfg(test)]
+    Test(Box<dyn FnMut(&mut Group<'_>) -> Result<(), Fault> + Send>, Answer<()>),
+}
+
+impl Operation {
+    /// About how much memory it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Append(append) => append.draft.payload.len() + 256,
+            _ => 256,
+        }
+    }
+
+    /// Does it. May be called again, in another transaction, when the first one was rolled back.
+    pub(crate) fn apply(&mut self, group: &mut Group<'_>) -> Result<(), Fault> {
+        match self {
+            Self::Append(append) => append.apply(group),
+            Self::Trim(Trim { class, before_ms, after, answer }) => {
+                answer.value = Some(events::trim(&group.transaction, class, *before_ms, *after)?);
+                Ok(())
+            }
+            Self::ChangeEpoch(answer) => {
+                let epoch = Epoch::random();
+                migrations::set_epoch(&group.transaction, &epoch)?;
+                group.epoch = epoch.clone();
+                answer.value = Some(epoch);
+                Ok(())
+            }
+            Self::Touch(answer) => {
+                answer.value = Some(());
+                migrations::touch(&group.transaction)
+            }
+            #[cfg(test)]
+            Self::Test(work, answer) => {
+                answer.value = Some(());
+                work(group)
+            }
+        }
+    }
+
+    /// Tells who asked how it ended: what was done is on the disk, or nothing was done.
+    pub(crate) fn settle(self, outcome: Result<(), LogError>) {
+        match self {
+            Self::Append(append) => append.settle(outcome),
+            Self::Trim(trim) => trim.answer.settle(outcome),
+            Self::ChangeEpoch(answer) => answer.settle(outcome),
+            Self::Touch(answer) => answer.settle(outcome),
+            #[cfg(test)]
+            Self::Test(_, answer) => answer.settle(outcome),
+        }
+    }
+}
+
+/// Number a draft and keep it.
+pub(crate) struct Append {
+    draft: Draft,
+    done: Done,
+    outcome: Option<Outcome>,
+}
+
+enum Outcome {
+    Numbered(Position),
+    Duplicate(Box<Message>),
+}
+
+impl Append {
+    pub(crate) fn new(draft: Draft, done: Done) -> Self {
+        Self { draft, done, outcome: None }
+    }
+
+    fn apply(&mut self, group: &mut Group<'_>) -> Result<(), Fault> {
+        let counter = group.counters.take(&group.transaction, &self.draft.room)?;
+        let seq = counter.head.next();
+        let outcome = if events::insert(&group.transaction, counter.room, seq, &self.draft)? {
+            counter.head = seq;
+            Outcome::Numbered(Position { epoch: group.epoch.clone(), seq })
+        } else {
+            let earlier = events::earlier(&group.transaction, counter.room, &group.epoch, &self.draft)?;
+            let taken = || Fault::Operation(format!("number {seq} of {:?} is taken", self.draft.room).into());
+            Outcome::Duplicate(Box::new(earlier.ok_or_else(taken)?))
+        };
+        self.outcome = Some(outcome);
+        Ok(())
+    }
+
+    fn settle(self, outcome: Result<(), LogError>) {
+        let appended = outcome.and_then(|()| match self.outcome {
+            Some(Outcome::Numbered(position)) => {
+                Ok(Appended { message: Arc::new(self.draft.assigned(position)), duplicate: false })
+            }
+            Some(Outcome::Duplicate(message)) => Ok(Appended { message: Arc::from(message), duplicate: true }),
+            None => Err(unanswered()),
+        });
+        (self.done)(appended);
+    }
+}
+
+/// Take one step of trimming a class.
+pub(crate) struct Trim {
+    pub(crate) class: Arc<str>,
+    pub(crate) before_ms: u64,
+    pub(crate) after: i64,
+    pub(crate) answer: Answer<Trimmed>,
+}
+
+/// What an operation found, for someone who waits for it.
+pub(crate) struct Answer<T> {
+    value: Option<T>,
+    tell: oneshot::Sender<Result<T, LogError>>,
+}
+
+impl<T> Answer<T> {
+    pub(crate) fn new(tell: oneshot::Sender<Result<T, LogError>>) -> Self {
+        Self { value: None, tell }
+    }
+
+    fn settle(self, outcome: Result<(), LogError>) {
+        // Who asked may have gone.
+        let _ = self.tell.send(outcome.and_then(|()| self.value.ok_or_else(unanswered)));
+    }
+}
+
+fn unanswered() -> LogError {
+    LogError::Unavailable("the operation was not done".into())
+}

@@ -1,0 +1,155 @@
+//! The database file: who may open it, how it is opened.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use denrei_hub::Epoch;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::StoreError;
+use crate::migrations::{self, migrate};
+use crate::sql::{Fault, Transaction};
+
+/// A database that this process alone may open.
+#[derive(Debug)]
+pub(crate) struct Database {
+    path: PathBuf,
+    busy_timeout: Duration,
+    /// Held for the lock on it. A file beside the database: closing any handle on the database itself would lose
+    /// SQLite's own locks (POSIX locks belong to the process).
+    lock: File,
+}
+
+impl Database {
+    /// Takes the database for this process; makes it and its directories, readable by their owner only.
+    pub(crate) fn take(path: &Path, busy_timeout: Duration) -> Result<Self, StoreError> {
+        let file = |path: &Path| {
+            let path = path.to_owned();
+            move |source| StoreError::File { path, source }
+        };
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        make_directories(directory).map_err(file(directory))?;
+        let mut lock_path = path.as_os_str().to_owned();
+        lock_path.push(".lock");
+        let lock_path = PathBuf::from(lock_path);
+        let private = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).clone();
+        let lock = private.open(&lock_path).map_err(file(&lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => return Err(file(&lock_path)(source)),
+        }
+        // SQLite gives the files beside it the same mode.
+        private.open(path).map_err(file(path))?;
+        sync_directory(directory).map_err(file(directory))?;
+        Ok(Self { path: path.to_owned(), busy_timeout, lock })
+    }
+
+    /// Opens the one connection that writes.
+    pub(crate) fn writer(&self) -> Result<Connection, rusqlite::Error> {
+        let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+        // 4,000 pages of WAL are 16 MiB: a checkpoint costs two fsyncs in the writer's way.
+        connection.execute_batch(
+            "PRAGMA synchronous = FULL;
+             PRAGMA fullfsync = ON;
+             PRAGMA foreign_keys = ON;
+             PRAGMA cache_size = -65536;
+             PRAGMA wal_autocheckpoint = 4000;
+             PRAGMA journal_size_limit = 67108864;",
+        )?;
+        Ok(connection)
+    }
+
+    /// Opens a connection that reads.
+    pub(crate) fn reader(&self) -> Result<Connection, rusqlite::Error> {
+        let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.execute_batch("PRAGMA cache_size = -16384")?;
+        Ok(connection)
+    }
+
+    /// Opens a reader that keeps the WAL's index alive until it is closed.
+    pub(crate) fn anchor(&self) -> Result<Connection, rusqlite::Error> {
+        let connection = self.reader()?;
+        // SQLite opens the WAL with the first query.
+        connection.query_row("SELECT COUNT(*) FROM meta", [], |_| Ok(()))?;
+        Ok(connection)
+    }
+
+    /// Brings the schema up to date, and what an earlier process left in the WAL to the disk: a process that died
+    /// after a failed fsync may have left pages there that are in the kernel's memory only.
+    pub(crate) fn prepare(&self, connection: &mut Connection) -> Result<Epoch, StoreError> {
+        self.checkpoint(connection).map_err(|error| self.unusable(error))?;
+        let migrated = self.migrate(connection).map_err(|fault| self.unusable(fault.reason().as_ref()))?;
+        migrated.map_err(|newer| StoreError::Newer { path: self.path.clone(), found: newer.found, known: newer.known })
+    }
+
+    /// Proves that the database can be read and written, and tells its epoch.
+    pub(crate) fn prove(&self, connection: &mut Connection) -> Result<Epoch, Fault> {
+        let transaction = Transaction::write(connection)?;
+        migrations::touch(&transaction)?;
+        let epoch = migrations::epoch(&transaction)?;
+        transaction.commit()?;
+        Ok(epoch)
+    }
+
+    pub(crate) fn unusable(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+        StoreError::Database { path: self.path.clone(), source: source.into() }
+    }
+
+    /// Moves what is in the WAL to the database.
+    pub(crate) fn checkpoint(&self, connection: &Connection) -> Result<(), rusqlite::Error> {
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    }
+
+    fn migrate(&self, connection: &mut Connection) -> Result<Result<Epoch, migrations::Newer>, Fault> {
+        let transaction = Transaction::write(connection)?;
+        if let Err(newer) = migrate(&transaction)? {
+            return Ok(Err(newer));
+        }
+        let epoch = migrations::epoch(&transaction)?;
+        transaction.commit()?;
+        Ok(Ok(epoch))
+    }
+
+    fn connect(&self, mode: OpenFlags) -> Result<Connection, rusqlite::Error> {
+        let connection = Connection::open_with_flags(&self.path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.busy_timeout(self.busy_timeout)?;
+        connection.set_prepared_statement_cache_capacity(128);
+        Ok(connection)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // Closing the file would do, but for a program that another thread is just starting: until that runs, it
+        // holds the file, too. Failing that, the lock goes with it.
+        let _ = self.lock.unlock();
+    }
+}
+
+/// Makes a directory and those above it, so that they stay after a power cut.
+fn make_directories(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let above = match directory.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    make_directories(above)?;
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => sync_directory(above),
+    }
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}

@@ -1,0 +1,217 @@
+//! The store: a database, its writer and its readers.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use denrei_hub::{Done, Draft, Epoch, Log, LogError, Page, Position, Reading, RoomName, Span};
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::error::StoreError;
+use crate::events;
+use crate::operation::{Answer, Append, Operation, Trim};
+use crate::queue::Load;
+use crate::readers::Readers;
+use crate::sqlite::Database;
+use crate::writer::{Desk, Writer};
+
+/// What is kept: the [`Log`] of stored rooms, on a SQLite database.
+///
+/// Every answer is given when its operation is on the disk. What cannot be stored is refused with
+/// [`LogError::Unavailable`], and the store goes on by itself when the disk does.
+///
+/// Dropping a store closes it, see [`Store::close`].
+pub struct Store {
+    desk: Arc<Desk>,
+    readers: Readers,
+    threads: Mutex<Threads>,
+}
+
+/// None of either once the store is closed.
+#[derive(Default)]
+struct Threads {
+    readers: Vec<JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// How a store is set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// Threads that read, each with a connection; default 4.
+    pub readers: usize,
+    /// How many operations may wait for the disk; further ones are refused. Default 65,536.
+    pub waiting_operations: usize,
+    /// How many bytes they may have; default 64 MiB. No message may be larger than this.
+    pub waiting_bytes: usize,
+    /// How long to wait for another program that has locked the database, a backup for instance; default 5 s.
+    pub busy_timeout: Duration,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { readers: 4, waiting_operations: 65_536, waiting_bytes: 64 << 20, busy_timeout: Duration::from_secs(5) }
+    }
+}
+
+/// What a store has done since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreStatistics {
+    /// Transactions committed by the writer.
+    pub commits: u64,
+    /// Operations that were part of them.
+    pub operations: u64,
+    /// Times the database could not be written and had to be opened again.
+    pub failures: u64,
+    /// Operations that wait for the disk now.
+    pub waiting_operations: usize,
+    /// About how many bytes they have.
+    pub waiting_bytes: usize,
+}
+
+impl Store {
+    /// Opens the database at `path`, or makes it, with its directories, readable by their owner only. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`] says what is wrong and whose turn it is.
+    pub fn open(path: impl AsRef<Path>, config: &StoreConfig) -> Result<Self, StoreError> {
+        let database = Database::take(path.as_ref(), config.busy_timeout)?;
+        let mut connection = database.writer().map_err(|error| database.unusable(error))?;
+        let epoch = database.prepare(&mut connection)?;
+        let reader = |_| database.reader().map_err(|error| database.unusable(error));
+        let readers: Vec<Connection> = (0..config.readers.max(1)).map(reader).collect::<Result<_, _>>()?;
+        let anchor = database.anchor().map_err(|error| database.unusable(error))?;
+
+        let bound = Load { items: config.waiting_operations, bytes: config.waiting_bytes };
+        let desk = Arc::new(Desk::new(database, bound, epoch));
+        let (readers, reading) = Readers::start(&desk, readers).map_err(|source| StoreError::Thread { source })?;
+        let writer = Writer::new(Arc::clone(&desk), connection, anchor);
+        match thread::Builder::new().name("store-writer".into()).spawn(move || writer.run()) {
+            Ok(writing) => {
+                let threads = Threads { readers: reading, writer: Some(writing) };
+                Ok(Self { desk, readers, threads: Mutex::new(threads) })
+            }
+            Err(source) => {
+                readers.close();
+                Err(StoreError::Thread { source })
+            }
+        }
+    }
+
+    /// Refuses further reads, then further appends, waits until what was handed in before is on the disk, and lets go of the
+    /// database. Blocks; call it on a thread that may. Calling it again does nothing.
+    pub fn close(&self) {
+        let Threads { readers, writer } =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        self.readers.close();
+        readers.into_iter().for_each(join);
+        // After the readers: the connection that is closed last tidies the WAL away, and only a writer can.
+        self.desk.queue.close();
+        writer.into_iter().for_each(join);
+    }
+
+    /// The present life of the logs.
+    pub fn epoch(&self) -> Epoch {
+        self.desk.epoch()
+    }
+
+    /// Begins a new epoch: for an operator who has restored a backup, so that readers learn that numbers have been
+    /// given twice. Not cancel safe: it may take place although the future was dropped.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`]: the epoch is the old one. Try again later.
+    pub async fn change_epoch(&self) -> Result<Epoch, LogError> {
+        self.ask(Operation::ChangeEpoch).await
+    }
+
+    /// Proves that the writer is alive and that the disk takes what it writes, by writing something. For a readiness
+    /// check, every few seconds; the caller brings the time limit. Cancel safe.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`]: nothing can be stored now.
+    pub async fn check(&self) -> Result<(), LogError> {
+        self.ask(Operation::Touch).await
+    }
+
+    /// Lets go of events of rooms of a class (the part of the name before the first `:`; empty for names without
+    /// one) that were sent before a time in ms since 1970; says how many. Their client ids are free again.
+    ///
+    /// What goes is the beginning of each room's log: an old event behind a younger one stays, so that what is kept
+    /// has no holes. It goes in steps of at most 1,000 events and about 8 MiB, and appends take their turn between
+    /// them. Cancel safe: what is left goes with the next call.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`]: some steps may have been taken. Try again later.
+    pub async fn trim(&self, class: &str, before_ms: u64) -> Result<u64, LogError> {
+        let class: Arc<str> = class.into();
+        let mut events = 0;
+        let mut after = 0;
+        loop {
+            let class = Arc::clone(&class);
+            let step = |answer| Operation::Trim(Trim { class, before_ms, after, answer });
+            let trimmed = self.ask(step).await?;
+            events += trimmed.events;
+            match trimmed.next {
+                Some(next) => after = next,
+                None => return Ok(events),
+            }
+        }
+    }
+
+    /// What the store has done, for metrics.
+    pub fn statistics(&self) -> StoreStatistics {
+        let waiting = self.desk.queue.load();
+        StoreStatistics {
+            commits: self.desk.commits.load(Ordering::Relaxed),
+            operations: self.desk.operations.load(Ordering::Relaxed),
+            failures: self.desk.failures.load(Ordering::Relaxed),
+            waiting_operations: waiting.items,
+            waiting_bytes: waiting.bytes,
+        }
+    }
+
+    async fn ask<T>(&self, operation: impl FnOnce(Answer<T>) -> Operation) -> Result<T, LogError> {
+        let (tell, told) = oneshot::channel();
+        self.desk.submit(operation(Answer::new(tell)));
+        told.await.unwrap_or_else(|_| Err(LogError::Unavailable("the store has stopped".into())))
+    }
+}
+
+impl Log for Store {
+    fn append(&self, draft: Draft, done: Done) {
+        self.desk.submit(Operation::Append(Append::new(draft, done)));
+    }
+
+    fn read(&self, room: &RoomName, span: Span) -> Reading<Page> {
+        let room = room.clone();
+        self.readers.read(move |transaction| events::page(transaction, &room, span))
+    }
+
+    fn heads(&self, rooms: Vec<RoomName>) -> Reading<Vec<Position>> {
+        self.readers.read(move |transaction| events::heads(transaction, &rooms))
+    }
+}
+
+/// Waits for a thread, unless it is this one: the last owner of a store may be a `done`, which the writer itself calls.
+fn join(thread: JoinHandle<()>) {
+    if thread.thread().id() != thread::current().id() {
+        // A thread that panicked has said so.
+        let _ = thread.join();
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("epoch", &self.epoch()).field("statistics", &self.statistics()).finish()
+    }
+}

@@ -1,0 +1,265 @@
+//! The writer: one thread that commits what queued up while it was busy.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use denrei_hub::{Epoch, LogError};
+use rusqlite::Connection;
+
+use crate::operation::Operation;
+use crate::queue::{Load, Queue};
+use crate::rooms::Counters;
+use crate::sql::{Fault, Transaction};
+use crate::sqlite::Database;
+
+/// The writer's thread. It ends when the queue is closed and empty.
+pub(crate) struct Writer {
+    /// Never closed before the writer ends: while a connection is open, SQLite's index of the WAL stays, and the
+    /// pages of a group whose commit failed are overwritten by the next one. Without the index they would be found
+    /// in the WAL again and taken for committed. Declared first: what is closed last tidies the WAL away, and this
+    /// one only reads.
+    _anchor: Connection,
+    /// None while the database cannot be written.
+    connection: Option<Connection>,
+    /// Last, because it holds the lock on the database.
+    desk: Arc<Desk>,
+}
+
+/// What the writer and those who hand it work have in common.
+pub(crate) struct Desk {
+    pub(crate) database: Database,
+    pub(crate) queue: Queue<Operation>,
+    pub(crate) commits: AtomicU64,
+    pub(crate) operations: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    epoch: Mutex<Epoch>,
+}
+
+/// A transaction that several operations share.
+pub(crate) struct Group<'c> {
+    pub(crate) transaction: Transaction<'c>,
+    pub(crate) epoch: Epoch,
+    pub(crate) counters: Counters,
+}
+
+impl Desk {
+    pub(crate) fn new(database: Database, bound: Load, epoch: Epoch) -> Self {
+        Self {
+            database,
+            queue: Queue::new(bound),
+            commits: AtomicU64::new(0),
+            operations: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            epoch: Mutex::new(epoch),
+        }
+    }
+
+    /// Hands the writer an operation, or refuses it at once.
+    pub(crate) fn submit(&self, operation: Operation) {
+        let bytes = operation.bytes();
+        if let Err((operation, reason)) = self.queue.push(operation, bytes) {
+            operation.settle(Err(LogError::Unavailable(reason)));
+        }
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_epoch(&self, epoch: Epoch) {
+        *self.epoch.lock().unwrap_or_else(PoisonError::into_inner) = epoch;
+    }
+}
+
+impl Writer {
+    /// The most that one transaction holds.
+    const GROUP: Load = Load { items: 1024, bytes: 8 << 20 };
+    /// How long to wait before the database is opened again, at first and at most.
+    const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+    pub(crate) fn new(desk: Arc<Desk>, connection: Connection, anchor: Connection) -> Self {
+        Self { _anchor: anchor, connection: Some(connection), desk }
+    }
+
+    pub(crate) fn run(mut self) {
+        while let Some(group) = self.desk.queue.take(Self::GROUP) {
+            self.write(group);
+        }
+        if let Some(connection) = &self.connection {
+            // So that the next start finds nothing to recover; a failure loses nothing.
+            let _ = self.desk.database.checkpoint(connection);
+        }
+    }
+
+    fn write(&mut self, mut group: Vec<Operation>) {
+        let epoch = self.desk.epoch();
+        let written = match &mut self.connection {
+            Some(connection) => shielded(|| commit(connection, &epoch, &mut group)),
+            None => Err(Fault::Database("the database is closed".into())),
+        };
+        match written {
+            Ok(written) => {
+                self.desk.set_epoch(written.epoch);
+                self.desk.commits.fetch_add(1, Ordering::Relaxed);
+                self.desk.operations.fetch_add(group.len() as u64, Ordering::Relaxed);
+                let mut refused = written.refused.into_iter().peekable();
+                for (at, operation) in group.into_iter().enumerate() {
+                    settle(operation, refused.next_if(|(refused, _)| *refused == at).map(|(_, fault)| fault).as_ref());
+                }
+            }
+            Err(fault) => {
+                self.give_up(group, &fault);
+                self.recover();
+            }
+        }
+    }
+
+    /// Refuses the group, what waits behind it, and whatever comes until the database is open again.
+    fn give_up(&mut self, group: Vec<Operation>, fault: &Fault) {
+        tracing::error!(reason = %fault.reason(), operations = group.len(), "the store cannot write, all of it is refused");
+        self.desk.failures.fetch_add(1, Ordering::Relaxed);
+        self.connection = None;
+        let waiting = self.desk.queue.shut(&SORRY.into());
+        for operation in group.into_iter().chain(waiting) {
+            settle(operation, Some(fault));
+        }
+    }
+
+    /// Opens the database again until it can be written, or the queue is closed.
+    fn recover(&mut self) {
+        let (mut pause, longest) = Self::PAUSES;
+        while !self.desk.queue.wait_for_close(pause) {
+            pause = longest.min(pause * 2);
+            match shielded(|| self.reopen()) {
+                Ok((connection, epoch)) => {
+                    tracing::info!("the store can write again");
+                    self.connection = Some(connection);
+                    self.desk.set_epoch(epoch);
+                    self.desk.queue.open();
+                    return;
+                }
+                Err(fault) => tracing::debug!(reason = %fault.reason(), "the store still cannot write"),
+            }
+        }
+    }
+
+    fn reopen(&self) -> Result<(Connection, Epoch), Fault> {
+        let mut connection = self.desk.database.writer()?;
+        let epoch = self.desk.database.prove(&mut connection)?;
+        Ok((connection, epoch))
+    }
+}
+
+impl Drop for Writer {
+    /// However the thread ends, nobody waits for it in vain.
+    fn drop(&mut self) {
+        self.desk.queue.close();
+        for operation in self.desk.queue.shut(&SORRY.into()) {
+            settle(operation, Some(&Fault::Database("the writer has ended".into())));
+        }
+    }
+}
+
+/// What those are told who asked: the reasons are for the operator's log.
+const SORRY: &str = "nothing can be stored now";
+
+/// A group that is on the disk.
+struct Written {
+    epoch: Epoch,
+    /// Which operations are not part of it, ascending.
+    refused: Vec<(usize, Fault)>,
+}
+
+/// Commits the operations together. Only when one of them fails they are done again, each under a savepoint, so that
+/// the failure costs the others nothing but time.
+fn commit(connection: &mut Connection, epoch: &Epoch, operations: &mut [Operation]) -> Result<Written, Fault> {
+    match commit_together(connection, epoch, operations) {
+        Err(Fault::Operation(_)) => commit_apart(connection, epoch, operations),
+        written => written,
+    }
+}
+
+fn commit_together(connection: &mut Connection, epoch: &Epoch, operations: &mut [Operation]) -> Result<Written, Fault> {
+    let mut group = Group::begin(connection, epoch)?;
+    for operation in operations {
+        shielded(|| operation.apply(&mut group))?;
+    }
+    group.counters.save(&group.transaction)?;
+    group.commit(Vec::new())
+}
+
+fn commit_apart(connection: &mut Connection, epoch: &Epoch, operations: &mut [Operation]) -> Result<Written, Fault> {
+    let mut group = Group::begin(connection, epoch)?;
+    let mut refused = Vec::new();
+    for (at, operation) in operations.iter_mut().enumerate() {
+        match group.apply_alone(operation) {
+            Ok(()) => {}
+            Err(fault @ Fault::Operation(_)) => refused.push((at, fault)),
+            Err(fault) => return Err(fault),
+        }
+    }
+    group.commit(refused)
+}
+
+impl<'c> Group<'c> {
+    fn begin(connection: &'c mut Connection, epoch: &Epoch) -> Result<Self, Fault> {
+        let transaction = Transaction::write(connection)?;
+        Ok(Self { transaction, epoch: epoch.clone(), counters: Counters::default() })
+    }
+
+    fn apply_alone(&mut self, operation: &mut Operation) -> Result<(), Fault> {
+        let epoch = self.epoch.clone();
+        self.transaction.script("SAVEPOINT operation")?;
+        let outcome = shielded(|| operation.apply(self)).and_then(|()| self.counters.save(&self.transaction));
+        match &outcome {
+            Ok(()) => self.transaction.script("RELEASE operation")?,
+            Err(Fault::Operation(_)) => {
+                self.transaction.script("ROLLBACK TO operation; RELEASE operation")?;
+                self.counters.forget();
+                self.epoch = epoch;
+            }
+            Err(Fault::Database(_)) => {}
+        }
+        outcome
+    }
+
+    fn commit(self, refused: Vec<(usize, Fault)>) -> Result<Written, Fault> {
+        self.transaction.commit()?;
+        Ok(Written { epoch: self.epoch, refused })
+    }
+}
+
+/// Tells who asked; the writer outlives their panic.
+fn settle(operation: Operation, fault: Option<&Fault>) {
+    let outcome = match fault {
+        None => Ok(()),
+        Some(fault) => {
+            if let Fault::Operation(reason) = fault {
+                tracing::error!(%reason, "an operation could not be done, the others of its group were");
+            }
+            Err(LogError::Unavailable(SORRY.into()))
+        }
+    };
+    let told = shielded(|| {
+        operation.settle(outcome);
+        Ok(())
+    });
+    if let Err(fault) = told {
+        tracing::error!(reason = %fault.reason(), "who waited for an operation has failed");
+    }
+}
+
+/// A panic of the work is its failure.
+fn shielded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    // What a panic leaves half done is rolled back, dropped or handed out as failed.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(Fault::Operation(format!("panicked: {said}").into()))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -17,11 +17,11 @@ fn main() {
     println!("| under way | appends/s | per commit | commit p50 ms | p99 ms |");
     println!("|---|---|---|---|---|");
     for under_way in [1, 8, 64, 256, 1024, 4096] {
-        let store = Store::open(directory.join(format!("{under_way}.db")), &StoreConfig::default())
+        let store = Store::open(directory.join(format!("{under_way}.db")), StoreConfig::default())
             .expect("the directory can be written");
         append(&store, under_way, Duration::from_secs(3));
     }
-    let store = Store::open(directory.join("256.db"), &StoreConfig::default()).expect("it was made before");
+    let store = Store::open(directory.join("256.db"), StoreConfig::default()).expect("it was made before");
     read(&store);
     drop(store);
     std::fs::remove_dir_all(directory).expect("it is ours");

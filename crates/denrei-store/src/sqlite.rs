@@ -17,6 +17,7 @@ use crate::sql::{Fault, Transaction};
 #[derive(Debug)]
 pub(crate) struct Database {
     path: PathBuf,
+    wal_path: PathBuf,
     busy_timeout: Duration,
     /// Held for the lock on it. A file beside the database: closing any handle on the database itself would lose
     /// SQLite's own locks (POSIX locks belong to the process).
@@ -35,9 +36,7 @@ impl Database {
             _ => Path::new("."),
         };
         make_directories(directory).map_err(file(directory))?;
-        let mut lock_path = path.as_os_str().to_owned();
-        lock_path.push(".lock");
-        let lock_path = PathBuf::from(lock_path);
+        let lock_path = beside(path, ".lock");
         let private = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).clone();
         let lock = private.open(&lock_path).map_err(file(&lock_path))?;
         match lock.try_lock() {
@@ -48,7 +47,7 @@ impl Database {
         // SQLite gives the files beside it the same mode.
         private.open(path).map_err(file(path))?;
         sync_directory(directory).map_err(file(directory))?;
-        Ok(Self { path: path.to_owned(), busy_timeout, lock })
+        Ok(Self { path: path.to_owned(), wal_path: beside(path, "-wal"), busy_timeout, lock })
     }
 
     /// Opens the one connection that writes.
@@ -62,7 +61,7 @@ impl Database {
              PRAGMA foreign_keys = ON;
              PRAGMA cache_size = -65536;
              PRAGMA wal_autocheckpoint = 4000;
-             PRAGMA journal_size_limit = 67108864;",
+             PRAGMA journal_size_limit = 33554432;",
         )?;
         Ok(connection)
     }
@@ -103,7 +102,13 @@ impl Database {
         StoreError::Database { path: self.path.clone(), source: source.into() }
     }
 
-    /// Moves what is in the WAL to the database.
+    /// How long the WAL is.
+    pub(crate) fn wal_bytes(&self) -> u64 {
+        // It does not exist before the first write.
+        self.wal_path.metadata().map_or(0, |wal| wal.len())
+    }
+
+    /// Moves what is in the WAL to the database, and begins the WAL anew unless somebody reads it for too long.
     pub(crate) fn checkpoint(&self, connection: &Connection) -> Result<(), rusqlite::Error> {
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     }
@@ -132,6 +137,12 @@ impl Drop for Database {
         // holds the file, too. Failing that, the lock goes with it.
         let _ = self.lock.unlock();
     }
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(ending);
+    path.into()
 }
 
 /// Makes a directory and those above it, so that they stay after a power cut.

@@ -39,7 +39,7 @@ struct Threads {
 }
 
 /// How a store is set up.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
     /// Threads that read, each with a connection; default 4.
     pub readers: usize,
@@ -78,7 +78,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] says what is wrong and whose turn it is.
-    pub fn open(path: impl AsRef<Path>, config: &StoreConfig) -> Result<Self, StoreError> {
+    pub fn open(path: impl AsRef<Path>, config: StoreConfig) -> Result<Self, StoreError> {
         let database = Database::take(path.as_ref(), config.busy_timeout)?;
         let mut connection = database.writer().map_err(|error| database.unusable(error))?;
         let epoch = database.prepare(&mut connection)?;

@@ -23,6 +23,8 @@ pub(crate) struct Writer {
     _anchor: Connection,
     /// None while the database cannot be written.
     connection: Option<Connection>,
+    /// A WAL longer than this is begun anew.
+    wal_bytes: u64,
     /// Last, because it holds the lock on the database.
     desk: Arc<Desk>,
 }
@@ -76,16 +78,19 @@ impl Desk {
 impl Writer {
     /// The most that one transaction holds.
     const GROUP: Load = Load { items: 1024, bytes: 8 << 20 };
+    /// SQLite begins the WAL anew by itself, unless somebody reads at every moment: then it grows without end.
+    const WAL_BYTES: u64 = 64 << 20;
     /// How long to wait before the database is opened again, at first and at most.
     const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
     pub(crate) fn new(desk: Arc<Desk>, connection: Connection, anchor: Connection) -> Self {
-        Self { _anchor: anchor, connection: Some(connection), desk }
+        Self { _anchor: anchor, connection: Some(connection), wal_bytes: Self::WAL_BYTES, desk }
     }
 
     pub(crate) fn run(mut self) {
         while let Some(group) = self.desk.queue.take(Self::GROUP) {
             self.write(group);
+            self.relieve();
         }
         if let Some(connection) = &self.connection {
             // So that the next start finds nothing to recover; a failure loses nothing.
@@ -114,6 +119,19 @@ impl Writer {
                 self.recover();
             }
         }
+    }
+
+    /// Begins the WAL anew when it has become long.
+    fn relieve(&mut self) {
+        let Some(connection) = &self.connection else { return };
+        if self.desk.database.wal_bytes() <= self.wal_bytes {
+            return;
+        }
+        if let Err(error) = self.desk.database.checkpoint(connection) {
+            tracing::warn!(%error, "the WAL could not be moved to the database");
+        }
+        // Somebody who reads for long, a backup perhaps, is not waited for at every commit.
+        self.wal_bytes = self.desk.database.wal_bytes() + Self::WAL_BYTES;
     }
 
     /// Refuses the group, what waits behind it, and whatever comes until the database is open again.

@@ -76,8 +76,8 @@ impl Link {
         Self::Foreign(Box::new(Foreign { stream: Box::new(stream), buffer: Vec::new(), chunks: VecDeque::new(), compose }))
     }
 
-    /// Writes what is queued, then waits for something to do. Cancel safe. With `reading` false the peer is not read, so that it
-    /// feels that it is too fast.
+    /// Writes what is queued, then waits for something to do. A peer that does not take what is queued, or that the
+    /// session does not want to read, is not read: TCP tells it to slow down. Cancel safe.
     ///
     /// # Errors
     /// The connection is broken.
@@ -158,20 +158,16 @@ async fn wait_socket(outbox: &Outbox, reading: bool) -> io::Result<Woke> {
     if outbox.ended().is_some() {
         return Err(io::ErrorKind::BrokenPipe.into());
     }
-    let interest = match (reading, outbox.is_blocked()) {
-        (true, false) => Interest::READABLE,
-        (true, true) => Interest::READABLE | Interest::WRITABLE,
-        (false, true) => Interest::WRITABLE,
+    let (interest, woke) = match (outbox.is_blocked(), reading) {
+        (true, _) => (Interest::WRITABLE, Woke::Told),
+        (false, true) => (Interest::READABLE, Woke::Readable),
         (false, false) => {
             outbox.woken().await;
             return Ok(Woke::Told);
         }
     };
     tokio::select! {
-        ready = outbox.ready(interest) => {
-            let ready = ready?;
-            Ok(if reading && (ready.is_readable() || ready.is_read_closed()) { Woke::Readable } else { Woke::Told })
-        }
+        ready = outbox.ready(interest) => ready.map(|_| woke),
         () = outbox.woken() => Ok(Woke::Told),
     }
 }

@@ -22,7 +22,7 @@ fn occupy(store: &Store) -> mpsc::SyncSender<()> {
 fn operations_past_the_bound_are_refused_at_once_and_use_no_number() {
     let place = Place::new();
     let config = StoreConfig { waiting_operations: 10, ..StoreConfig::default() };
-    let store = Store::open(place.path(), &config).unwrap();
+    let store = Store::open(place.path(), config).unwrap();
     let go = occupy(&store);
     let waiting = submit(&store, (0..10).map(|at| draft("feed:a", &at.to_string())));
     assert!(matches!(try_append(&store, draft("feed:a", "too much")), Err(LogError::Unavailable(_))));
@@ -38,7 +38,7 @@ fn operations_past_the_bound_are_refused_at_once_and_use_no_number() {
 fn bytes_past_the_bound_are_refused_at_once() {
     let place = Place::new();
     let config = StoreConfig { waiting_bytes: 100_000, ..StoreConfig::default() };
-    let store = Store::open(place.path(), &config).unwrap();
+    let store = Store::open(place.path(), config).unwrap();
     let go = occupy(&store);
     let waiting = submit(&store, [draft("feed:a", &"x".repeat(90_000))]);
     assert!(try_append(&store, draft("feed:a", &"x".repeat(20_000))).is_err());

@@ -61,7 +61,7 @@ fn nothing_acknowledged_is_lost_to_kill_9() {
 #[test]
 #[ignore = "the child of nothing_acknowledged_is_lost_to_kill_9"]
 fn appends_until_it_is_killed() {
-    let store = Arc::new(Store::open(directory().join("denrei.db"), &StoreConfig::default()).unwrap());
+    let store = Arc::new(Store::open(directory().join("denrei.db"), StoreConfig::default()).unwrap());
     std::thread::scope(|scope| {
         for room in ["feed:a", "feed:a", "feed:b", "feed:c"] {
             let store = &store;

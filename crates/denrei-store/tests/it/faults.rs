@@ -45,9 +45,9 @@ fn a_process_that_begins_on_a_failing_disk_is_told_so() {
 fn opening_fails() {
     let directory = directory();
     fs::write(directory.join("fsync"), "").unwrap();
-    let error = Store::open(directory.join("denrei.db"), &StoreConfig::default()).unwrap_err();
+    let error = Store::open(directory.join("denrei.db"), StoreConfig::default()).unwrap_err();
     fs::remove_file(directory.join("fsync")).unwrap();
-    let store = Store::open(directory.join("denrei.db"), &StoreConfig::default()).unwrap();
+    let store = Store::open(directory.join("denrei.db"), StoreConfig::default()).unwrap();
     assert_eq!(append(&store, draft("feed:a", "1")).message.seq, Seq(1), "{error}");
 }
 
@@ -99,7 +99,7 @@ fn a_broken_disk_does_not_keep_a_store_from_closing() {
 #[ignore = "a child"]
 fn closes_while_the_disk_fails() {
     let directory = directory();
-    let store = Store::open(directory.join("denrei.db"), &StoreConfig::default()).unwrap();
+    let store = Store::open(directory.join("denrei.db"), StoreConfig::default()).unwrap();
     append(&store, draft("feed:a", "1"));
     fs::write(directory.join("fsync"), "").unwrap();
     assert!(try_append(&store, draft("feed:a", "2")).is_err());
@@ -112,7 +112,7 @@ fn closes_while_the_disk_fails() {
 fn refuses_while_the_disk_fails(call: &str) {
     let directory = directory();
     let fault = directory.join(call);
-    let store = Store::open(directory.join("denrei.db"), &StoreConfig::default()).unwrap();
+    let store = Store::open(directory.join("denrei.db"), StoreConfig::default()).unwrap();
     for at in 1..=10 {
         append(&store, with_id(draft("feed:a", &at.to_string()), &at.to_string()));
     }
@@ -141,14 +141,14 @@ fn refuses_while_the_disk_fails(call: &str) {
     let kept = read_all(&store, "feed:a");
     assert_eq!(kept.len(), 13);
     drop(store);
-    let store = Store::open(directory.join("denrei.db"), &StoreConfig::default()).unwrap();
+    let store = Store::open(directory.join("denrei.db"), StoreConfig::default()).unwrap();
     assert_eq!(read_all(&store, "feed:a"), kept);
     assert_eq!(read_all(&store, "feed:b"), []);
 }
 
 /// A disk that has no room, until it has.
 fn fills_up(directory: &Path, narrow: impl Fn(), widen: impl Fn()) {
-    let store = Store::open(directory.join("denrei.db"), &StoreConfig::default()).unwrap();
+    let store = Store::open(directory.join("denrei.db"), StoreConfig::default()).unwrap();
     append(&store, draft("feed:a", "first"));
     narrow();
     let payload = |at: u64| format!("{at} {}", "x".repeat(32 << 10));
@@ -175,7 +175,7 @@ fn fills_up(directory: &Path, narrow: impl Fn(), widen: impl Fn()) {
     kept.push((resent.message.seq.0, payload(refused)));
     assert_eq!(read_all(&store, "feed:a"), kept);
     drop(store);
-    let store = Store::open(directory.join("denrei.db"), &StoreConfig::default()).unwrap();
+    let store = Store::open(directory.join("denrei.db"), StoreConfig::default()).unwrap();
     assert_eq!(read_all(&store, "feed:a"), kept);
 }
 

@@ -23,7 +23,7 @@ impl Place {
     }
 
     pub(crate) fn open(&self) -> Store {
-        Store::open(self.path(), &StoreConfig::default()).unwrap()
+        Store::open(self.path(), StoreConfig::default()).unwrap()
     }
 }
 

@@ -18,6 +18,6 @@ fn a_new_store_for_each_law_does_too() {
     let directory = TempDir::new().unwrap();
     log_laws(|| {
         let path = directory.path().join(denrei_hub::random_token(8));
-        Arc::new(denrei_store::Store::open(path, &denrei_store::StoreConfig::default()).unwrap())
+        Arc::new(denrei_store::Store::open(path, denrei_store::StoreConfig::default()).unwrap())
     });
 }

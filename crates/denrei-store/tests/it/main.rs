@@ -1,4 +1,5 @@
 //! The store from outside: laws, contents, reopening, faults.
+#![allow(clippy::unwrap_used, reason = "what helps a test is a test")]
 
 mod harness;
 

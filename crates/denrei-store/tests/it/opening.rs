@@ -28,7 +28,7 @@ fn a_room_goes_on_where_it_was_when_the_store_was_closed() {
 fn a_database_that_is_open_cannot_be_opened_again() {
     let place = Place::new();
     let store = place.open();
-    let error = Store::open(place.path(), &StoreConfig::default()).unwrap_err();
+    let error = Store::open(place.path(), StoreConfig::default()).unwrap_err();
     assert!(matches!(error, StoreError::InUse { .. }), "{error}");
     append(&store, draft("feed:a", "still works"));
     store.close();
@@ -40,7 +40,7 @@ fn a_database_that_is_open_cannot_be_opened_again() {
 fn a_new_database_is_for_its_owner_only() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data/of/denrei.db");
-    let store = Store::open(&path, &StoreConfig::default()).unwrap();
+    let store = Store::open(&path, StoreConfig::default()).unwrap();
     append(&store, draft("feed:a", "1"));
     let mode = |path: &str| directory.path().join(path).metadata().unwrap().permissions().mode() & 0o777;
     for file in ["denrei.db", "denrei.db-wal", "denrei.db-shm", "denrei.db.lock"] {
@@ -74,7 +74,7 @@ fn a_database_of_a_newer_server_is_refused() {
     let database = rusqlite::Connection::open(place.path()).unwrap();
     database.execute("UPDATE meta SET value = '1000' WHERE key = 'schema_version'", []).unwrap();
     drop(database);
-    let error = Store::open(place.path(), &StoreConfig::default()).unwrap_err();
+    let error = Store::open(place.path(), StoreConfig::default()).unwrap_err();
     assert!(matches!(error, StoreError::Newer { found: 1000, .. }), "{error}");
 }
 
@@ -83,14 +83,14 @@ fn a_file_that_is_no_database_is_refused_and_left_alone() {
     let place = Place::new();
     let text = "this is a letter, not a database. ".repeat(100);
     std::fs::write(place.path(), &text).unwrap();
-    let error = Store::open(place.path(), &StoreConfig::default()).unwrap_err();
+    let error = Store::open(place.path(), StoreConfig::default()).unwrap_err();
     assert!(matches!(error, StoreError::Database { .. }), "{error}");
     assert_eq!(std::fs::read_to_string(place.path()).unwrap(), text);
 }
 
 #[test]
 fn a_directory_that_cannot_be_made_is_named() {
-    let error = Store::open("/proc/denrei/denrei.db", &StoreConfig::default()).unwrap_err();
+    let error = Store::open("/proc/denrei/denrei.db", StoreConfig::default()).unwrap_err();
     assert!(error.to_string().contains("/proc"), "{error}");
 }
 
@@ -154,7 +154,7 @@ fn the_last_owner_of_a_store_may_be_the_answer_to_an_append() {
     told.recv_timeout(Duration::from_secs(30)).expect("the writer does not wait for itself").unwrap();
     let opened = (0..300).find_map(|_| {
         std::thread::sleep(Duration::from_millis(100));
-        Store::open(place.path(), &StoreConfig::default()).ok()
+        Store::open(place.path(), StoreConfig::default()).ok()
     });
     assert_eq!(read_all(&opened.expect("the database is let go of"), "feed:a").len(), 1);
 }

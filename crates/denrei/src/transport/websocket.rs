@@ -179,7 +179,8 @@ impl Connection {
             Some(Attention::Heartbeat) => self.heartbeat()?,
             None => {}
         }
-        if !self.early.is_empty() && self.may_read() {
+        self.session.outbox.flush();
+        if !self.early.is_empty() && self.may_read() && !self.session.outbox.is_blocked() {
             let mut early = std::mem::take(&mut self.early);
             let stop = self.decode(&mut early);
             return self.after(stop).await;
@@ -200,9 +201,9 @@ impl Connection {
         }
     }
 
-    /// A peer that does not read, or has too much under way, is not read either: TCP tells it to slow down.
+    /// A peer that has too much under way is not read further.
     fn may_read(&self) -> bool {
-        !self.session.outbox.is_blocked() && self.under_way.count() < self.session.app.config.limits.publishes
+        self.under_way.count() < self.session.app.config.limits.publishes
     }
 
     fn read(&mut self) -> Result<Option<Stop>, End> {

@@ -1,12 +1,14 @@
 // The page at `/` and the browser's own EventSource and WebSocket against a running server.
-// DENREI_URL names the server, CHROMIUM the browser.
+// They start a server of their own, unless DENREI_URL names one. CHROMIUM names the browser.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { chromium } from 'playwright-core';
+import { Server } from '../lib/server.mjs';
 import { Line } from './line.mjs';
 
-const SERVER = new URL(process.env.DENREI_URL ?? 'http://127.0.0.1:8080');
+const server = process.env.DENREI_URL ? undefined : await Server.start();
+const SERVER = new URL(process.env.DENREI_URL ?? server.http);
 const WAYS = ['websocket', 'sse', 'longpoll', 'shortpoll'];
 
 let browser;
@@ -31,6 +33,7 @@ before(async () => {
 after(async () => {
   await browser?.close();
   await line?.close();
+  await server?.close();
 });
 
 for (const way of WAYS) {

@@ -30,16 +30,24 @@ pub const KEEP_ALIVE: &[u8] = b":keep-alive\n\n";
 /// Writes one event with its position as id; an event without a number has no id, so that a browser keeps the last
 /// one that can be resumed from.
 pub fn event(event: &Event<'_>, format: Format, carriage: Carriage) -> Vec<u8> {
-    let mut data = Vec::with_capacity(event.length());
-    let data = match format {
-        Format::Payload => event.payload,
-        Format::Envelope => {
-            event.write_object(&mut data);
-            &data
-        }
-    };
     let id = (event.seq > 0).then(|| format!("{}:{}", event.epoch, event.seq));
-    fields(id.as_deref(), event.event, data, carriage)
+    with_id(id.as_deref(), event, format, carriage)
+}
+
+/// Writes one event without an id, for streams that write their own.
+pub fn event_without_id(event: &Event<'_>, format: Format) -> Vec<u8> {
+    with_id(None, event, format, Carriage::Body)
+}
+
+fn with_id(id: Option<&str>, event: &Event<'_>, format: Format, carriage: Carriage) -> Vec<u8> {
+    match format {
+        Format::Payload => fields(id, event.event, event.payload, carriage),
+        Format::Envelope => {
+            let mut object = Vec::with_capacity(event.length());
+            event.write_object(&mut object);
+            fields(id, event.event, &object, carriage)
+        }
+    }
 }
 
 /// Writes one event from its fields.

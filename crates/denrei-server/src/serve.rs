@@ -21,7 +21,7 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
     let said = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
     let signing = secret::find_or_make(&settings)?;
     settings.config.access.secret = Some(signing.clone());
-    let store = Store::open(&settings.database, &StoreConfig::default())
+    let store = Store::open(&settings.database, StoreConfig::default())
         .map_err(|error| said(&settings.database.display().to_string(), &error))?;
     let store = Arc::new(store);
     let cores = thread::available_parallelism().map_or(1, usize::from);

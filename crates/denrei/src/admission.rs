@@ -13,15 +13,19 @@ use crate::refusal::Refusal;
 /// token. In development mode everybody is allowed to do much, so the host must be a loopback one: else a foreign name
 /// that resolves to 127.0.0.1 would give its pages the server (DNS rebinding).
 pub(crate) fn admit(access: &Access, facts: &Facts<'_>) -> Result<(), Refusal> {
+    // RFC 9112 §3.2: of two hosts a proxy in front may have looked at the other one.
+    let hosts = facts.count("host");
+    if hosts > 1 || hosts == 0 && facts.minor_version == 1 {
+        return Err(Refusal::new(Code::InvalidMessage, "a request has one Host header"));
+    }
     let host = facts.host();
     if access.development && !host.is_some_and(|host| is_loopback(name_of(host))) {
         let sentence = "in development mode the server answers to loopback hosts only";
         return Err(Refusal::new(Code::OriginRefused, sentence));
     }
-    let mut origins = facts.all("origin");
-    match (origins.next(), origins.next()) {
-        (None, _) => Ok(()),
-        (Some(origin), None) if may_connect(access, origin, host) => Ok(()),
+    match (facts.count("origin"), facts.one("origin")) {
+        (0, _) => Ok(()),
+        (1, Some(origin)) if may_connect(access, origin, host) => Ok(()),
         _ => Err(Refusal::new(Code::OriginRefused, "Not allowed by CORS")),
     }
 }
@@ -81,9 +85,9 @@ fn name_of(authority: &str) -> &str {
 }
 
 fn is_loopback(name: &str) -> bool {
-    let name = name.strip_suffix('.').unwrap_or(name);
-    name.eq_ignore_ascii_case("localhost")
-        || name.len() > 10 && name[name.len() - 10..].eq_ignore_ascii_case(".localhost")
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    name == "localhost"
+        || name.strip_suffix(".localhost").is_some_and(|label| !label.is_empty())
         || name == "[::1]"
         || name.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
 }

@@ -47,10 +47,15 @@ impl<'a> Facts<'a> {
         self.headers.iter().filter(named).filter_map(|(_, value)| std::str::from_utf8(value).ok())
     }
 
-    /// A header's value, if it stands there exactly once.
+    /// A header's value, if exactly one line of it is text.
     pub(crate) fn one(&self, name: &str) -> Option<&'a str> {
         let mut values = self.all(name);
         values.next().filter(|_| values.next().is_none())
+    }
+
+    /// How many lines a header has, those that are not text included.
+    pub(crate) fn count(&self, name: &str) -> usize {
+        self.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).count()
     }
 
     /// The host that the client asked for.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use denrei_proto::codes::Code;
@@ -29,7 +29,11 @@ pub(super) async fn websocket(
     Extension(identity): Extension<Identity>,
     request: Request,
 ) -> Response {
-    let (mut parts, _) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    if !body.is_end_stream() {
+        // hyper would hand the body over as the first frames.
+        return Refusal::new(Code::InvalidMessage, "a request for a WebSocket has no body").into_response();
+    }
     let mut opening = match websocket::open(&app, &Facts::of(&parts), identity) {
         Ok(opening) => opening,
         Err(error) => {

@@ -244,7 +244,12 @@ impl Connection {
         loop {
             let (used, stop) = match self.decoder.decode(rest) {
                 Ok((_, None)) => return None,
-                Ok((used, Some(event))) => (used, on_event(&mut self.session, &self.under_way, event)),
+                Ok((used, Some(event))) => {
+                    if matches!(event, Event::Text(_) | Event::Binary(_)) {
+                        self.unfinished = None;
+                    }
+                    (used, on_event(&mut self.session, &self.under_way, event))
+                }
                 Err(violation) => return Some(violated(violation)),
             };
             rest = &mut rest[used..];

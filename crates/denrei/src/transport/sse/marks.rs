@@ -125,8 +125,7 @@ struct Record<'a> {
 
 /// Encodes a message as a record.
 pub(crate) fn of(message: &Message, format: Format) -> Bytes {
-    let event = wires::event(message);
-    let body = sse::event(&denrei_proto::native::Event { seq: 0, ..event }, format, Carriage::Body);
+    let body = sse::event_without_id(&wires::event(message), format);
     let numbered = message.seq > Seq::ZERO;
     record(numbered.then_some((&message.room, &message.position())), &body)
 }

@@ -12,13 +12,16 @@ const BINARY = process.env.DENREI_BIN ?? new URL('../../target/debug/denrei', im
 const PATIENCE = 20_000;
 
 export class Server {
-  /** Starts a server. `config` is the text of a denrei.toml, `env` goes on top of a clean environment. */
-  static async start({ config = '', env = {}, folder, listen = '127.0.0.1:0', args = [] } = {}) {
+  /**
+   * Starts a server. `config` is the text of a denrei.toml, `env` goes on top of a clean environment, `under` is a
+   * command that runs it, such as `prlimit`.
+   */
+  static async start({ config = '', env = {}, folder, listen = '127.0.0.1:0', args = [], under = [] } = {}) {
     const own = folder === undefined;
     folder ??= await mkdtemp(join(tmpdir(), 'denrei-test-'));
     const file = join(folder, 'denrei.toml');
     await writeFile(file, config);
-    const server = new Server(folder, own, { config: file, env, args });
+    const server = new Server(folder, own, { config: file, env, args, under });
     await server.#run(listen);
     return server;
   }
@@ -34,10 +37,11 @@ export class Server {
   }
 
   async #run(listen) {
-    const { config, env, args } = this.how;
+    const { config, env, args, under } = this.how;
+    const [command, ...words] = [...under, BINARY];
     this.process = spawn(
-      BINARY,
-      ['serve', '--listen', listen, '--data', join(this.folder, 'data'), '--config', config, ...args],
+      command,
+      [...words, 'serve', '--listen', listen, '--data', join(this.folder, 'data'), '--config', config, ...args],
       { env: { PATH: process.env.PATH, NO_COLOR: '1', ...env }, stdio: ['ignore', 'pipe', 'pipe'] },
     );
     this.exited = once(this.process, 'exit').then(([code, signal]) => ({ code, signal }));

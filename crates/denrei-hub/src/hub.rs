@@ -109,25 +109,25 @@ impl Hub {
     ) -> (Self, Vec<Shard>) {
         let classes = Arc::new(config.classes);
         let shards: Vec<_> = (0..config.shards.max(1)).map(ShardHandle::new).collect();
+        let workers = shards.iter().map(|shard| Shard::new(shard.clone(), encoders.clone())).collect();
         let inner = Inner {
             memory: Arc::new(MemoryLog::new(Arc::clone(&classes), config.memory)),
             classes,
             store,
             cluster: bus.map(Cluster::new),
-            shards: shards.clone(),
+            shards,
             outbox: config.outbox,
             rooms: std::array::from_fn(|_| Mutex::default()),
             hasher: foldhash::fast::RandomState::default(),
             room_count: AtomicUsize::new(0),
             numbers: AtomicU64::new(0),
             registry: Registry::default(),
-            encoders: encoders.clone(),
+            encoders,
             unnumbered: Position { epoch: Epoch::none(), seq: Seq::ZERO },
             missing: Mutex::default(),
             missed: Notify::new(),
         };
-        let hub = Self(Arc::new(inner));
-        (hub, shards.into_iter().map(|shard| Shard::new(shard, encoders.clone())).collect())
+        (Self(Arc::new(inner)), workers)
     }
 
     /// The class of a room.
@@ -232,6 +232,9 @@ impl Hub {
     /// # Errors
     /// When the room's log, or the bus, cannot be asked where the room stands.
     pub async fn attach(&self, outbox: &Arc<Outbox>, room: &RoomName, echo: bool) -> Result<Reader, HubError> {
+        // What is still on its way to a reader that this connection has left comes before the new one is answered: in
+        // the middle of a replay it would look like the end of it.
+        outbox.settled().await;
         let interest = self.interest(room).await?;
         let room = Arc::clone(&interest.room);
         let shard = outbox.shard().clone();
@@ -241,11 +244,13 @@ impl Hub {
         let place = state.order.place().cloned();
         let outbox = Arc::clone(outbox);
         let own = (!echo).then(|| Arc::clone(outbox.client()));
-        shard.send(Command::Attach { room: room.key, reader: key, outbox, echo, place: place.clone() });
+        let attach =
+            Command::Attach { room: room.key, reader: key, outbox: Arc::clone(&outbox), echo, place: place.clone() };
+        shard.send(attach);
         let members = state.members();
         drop(state);
         let place = place.unwrap_or_else(|| self.0.unnumbered.clone());
-        Ok(Reader { interest, key, shard, place, members, own })
+        Ok(Reader { interest, key, outbox, place, members, own })
     }
 
     /// Waits for the next message of a room; see [`Watch`].
@@ -303,10 +308,10 @@ impl Hub {
         let mut reading = JoinSet::new();
         // One at a time: a log that hangs must not gather comparisons.
         let mut comparing: Option<AbortHandle> = None;
-        if let Some(cluster) = &self.0.cluster {
-            if let Err(error) = cluster.bus().subscribe(&Subject::Nodes).await {
-                tracing::warn!(%error, "the other nodes cannot be heard");
-            }
+        if let Some(cluster) = &self.0.cluster
+            && let Err(error) = cluster.bus().subscribe(&Subject::Nodes).await
+        {
+            tracing::warn!(%error, "the other nodes cannot be heard");
         }
         loop {
             let clustered = self.0.cluster.is_some();
@@ -419,10 +424,10 @@ impl Inner {
     }
 
     fn accept(self: &Arc<Self>, message: &Arc<Message>) {
-        if let Some(room) = self.find(&message.room) {
-            if room.accept(message, &self.shards) == Accepted::Missing {
-                self.miss(&room);
-            }
+        if let Some(room) = self.find(&message.room)
+            && room.accept(message, &self.shards) == Accepted::Missing
+        {
+            self.miss(&room);
         }
     }
 
@@ -536,7 +541,7 @@ impl Drop for Seat {
 pub struct Reader {
     interest: Interest,
     key: ReaderKey,
-    shard: ShardHandle,
+    outbox: Arc<Outbox>,
     place: Position,
     members: u32,
     own: Option<ClientId>,
@@ -575,7 +580,7 @@ impl Reader {
 
     /// Begins to receive what follows [`Reader::place`].
     pub fn live(&self) {
-        self.shard.send(Command::Live { reader: self.key, place: self.place.clone() });
+        self.outbox.shard().send(Command::Live { reader: self.key, place: self.place.clone() });
     }
 
     /// A way through the log from a place that the client has seen.
@@ -583,15 +588,16 @@ impl Reader {
         let own = self.own.clone().map(|client| (client, self.place.clone()));
         let hub = Hub(Arc::clone(&self.interest.inner));
         let room = Arc::clone(&self.interest.room);
-        Cursor { hub, room, key: self.key, shard: self.shard.clone(), place: from, own }
+        Cursor { hub, room, key: self.key, shard: self.outbox.shard().clone(), place: from, own }
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
         let mut state = self.interest.room.lock();
-        state.readers[self.shard.number()] -= 1;
-        self.shard.send(Command::Detach(self.key));
+        state.readers[self.outbox.shard().number()] -= 1;
+        self.outbox.leaves();
+        self.outbox.shard().send(Command::Detach(self.key));
     }
 }
 

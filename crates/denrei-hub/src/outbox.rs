@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, Bytes};
@@ -30,6 +31,8 @@ pub struct Outbox {
     shard: ShardHandle,
     queue: Mutex<Queue>,
     wake: Notify,
+    /// A reader of this connection was dropped, and its shard may not know yet.
+    leaving: AtomicBool,
 }
 
 /// Bounds of an outbox.
@@ -51,6 +54,8 @@ struct Queue {
     bytes: usize,
     /// A flush by the shard is on its way.
     scheduled: bool,
+    /// What is queued is the last.
+    sealed: bool,
     ended: Option<Ended>,
     notices: Vec<Notice>,
 }
@@ -94,7 +99,17 @@ impl Outbox {
         socket: Option<TcpStream>,
         shard: ShardHandle,
     ) -> Self {
-        Self { number, client, wire, limits, socket, shard, queue: Mutex::default(), wake: Notify::new() }
+        Self {
+            number,
+            client,
+            wire,
+            limits,
+            socket,
+            shard,
+            queue: Mutex::default(),
+            wake: Notify::new(),
+            leaving: AtomicBool::new(false),
+        }
     }
 
     /// The connection's number on this node, never 0.
@@ -121,6 +136,18 @@ impl Outbox {
         &self.shard
     }
 
+    pub(crate) fn leaves(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until nothing more comes to readers of this connection that were dropped.
+    pub(crate) async fn settled(&self) {
+        if self.leaving.load(Ordering::Relaxed) {
+            self.shard.settled().await;
+            self.leaving.store(false, Ordering::Relaxed);
+        }
+    }
+
     /// Queues bytes without a bound, to be flushed by the caller. For the session's own answers: a session reads no
     /// further while [`Outbox::is_blocked`], so that what it answers stays bounded by what it has read.
     pub fn push(&self, bytes: Bytes) {
@@ -144,7 +171,7 @@ impl Outbox {
     pub fn offer(self: &Arc<Self>, bytes: Bytes) -> bool {
         let schedule = {
             let mut queue = self.lock();
-            if queue.ended.is_some() || queue.bytes + bytes.len() > self.limits.bytes {
+            if queue.is_closed() || queue.bytes + bytes.len() > self.limits.bytes {
                 return false;
             }
             queue.push(bytes);
@@ -167,7 +194,7 @@ impl Outbox {
     /// Writes a chunk at once if nothing is queued before it; queues what the socket does not take.
     pub(crate) fn write(&self, chunk: &Bytes) -> Sent {
         let mut queue = self.lock();
-        if queue.ended.is_some() {
+        if queue.is_closed() {
             return Sent::Taken;
         }
         let Some(socket) = self.socket.as_ref().filter(|_| queue.bytes == 0) else {
@@ -188,7 +215,7 @@ impl Outbox {
     /// Queues a chunk within the bound and says whether the caller should flush: it is the first one.
     pub(crate) fn queue(&self, chunk: &Bytes) -> (Sent, bool) {
         let mut queue = self.lock();
-        if queue.ended.is_some() {
+        if queue.is_closed() {
             return (Sent::Taken, false);
         }
         let first = queue.bytes == 0 && self.socket.is_some();
@@ -274,6 +301,14 @@ impl Outbox {
         self.lock().ended
     }
 
+    /// Queues the last bytes, to be flushed by the caller: what comes after a close frame, or after the end of a body,
+    /// would break the protocol, and the shard goes on delivering until the session has left its rooms.
+    pub fn seal(&self, last: Bytes) {
+        let mut queue = self.lock();
+        queue.push(last);
+        queue.sealed = true;
+    }
+
     /// Takes no more bytes from now on, and drops what is queued.
     pub fn end(&self) {
         self.lock().end(Ended::Closed);
@@ -326,8 +361,12 @@ impl Outbox {
 }
 
 impl Queue {
+    fn is_closed(&self) -> bool {
+        self.sealed || self.ended.is_some()
+    }
+
     fn push(&mut self, bytes: Bytes) {
-        if self.ended.is_none() && !bytes.is_empty() {
+        if !self.is_closed() && !bytes.is_empty() {
             self.bytes += bytes.len();
             self.chunks.push_back(bytes);
         }

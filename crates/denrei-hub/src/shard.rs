@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use crate::Map;
@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Flush(Arc<Outbox>),
     /// Tell every connection.
     Shutdown,
+    /// Tell that everything before this was done.
+    Settle(oneshot::Sender<()>),
 }
 
 /// The readers of one room on this shard.
@@ -149,6 +151,14 @@ impl ShardHandle {
                 relief.await;
             }
         }
+    }
+
+    /// Waits until everything that was sent before has been done.
+    pub(crate) async fn settled(&self) {
+        let (tell, told) = oneshot::channel();
+        self.send(Command::Settle(tell));
+        // A shard that has ended does nothing more.
+        let _ = told.await;
     }
 
     fn take(&self) -> Vec<Command> {
@@ -268,6 +278,8 @@ impl Shard {
                 }
             }
             Command::Shutdown => self.seats.values().for_each(|seat| seat.outbox.notify(Notice::Shutdown)),
+            // Whoever asked may have gone.
+            Command::Settle(tell) => drop(tell.send(())),
             Command::Deliver(..) | Command::Flush(_) => {}
         }
     }

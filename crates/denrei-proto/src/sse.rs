@@ -21,9 +21,6 @@ pub enum Format {
     Envelope,
 }
 
-/// The end of a chunked stream.
-pub const END: &[u8] = b"0\r\n\r\n";
-
 /// A comment that keeps proxies from closing an idle stream (seed §4.2).
 pub const KEEP_ALIVE: &[u8] = b":keep-alive\n\n";
 
@@ -74,7 +71,7 @@ pub fn fields(id: Option<&str>, name: &str, data: &[u8], carriage: Carriage) -> 
     carry(&text, carriage)
 }
 
-/// Carries bytes of a stream.
+/// Carries bytes of a stream; no bytes are its end.
 pub fn carry(text: &[u8], carriage: Carriage) -> Vec<u8> {
     match carriage {
         Carriage::Body => text.to_vec(),
@@ -117,6 +114,11 @@ mod tests {
     #[test]
     fn a_chunk_tells_its_length_in_hex() {
         assert_eq!(carry(b":keep-alive\n\n", Carriage::Chunked), b"d\r\n:keep-alive\n\n\r\n");
+    }
+
+    #[test]
+    fn no_bytes_are_the_end_of_a_chunked_stream() {
+        assert_eq!(carry(b"", Carriage::Chunked), b"0\r\n\r\n");
     }
 
     #[test]

@@ -14,8 +14,8 @@ use denrei_store::{Store, StoreConfig};
 fn main() {
     let directory = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let directory = directory.map_or_else(std::env::temp_dir, PathBuf::from).join(denrei_hub::random_token(8));
-    println!("| under way | appends/s | per commit | commit p50 ms | p99 ms |");
-    println!("|---|---|---|---|---|");
+    println!("| under way | appends/s | per commit | answered after p50 ms | p99 ms | CPU µs per append |");
+    println!("|---|---|---|---|---|---|");
     for under_way in [1, 8, 64, 256, 1024, 4096] {
         let store = Store::open(directory.join(format!("{under_way}.db")), StoreConfig::default())
             .expect("the directory can be written");
@@ -32,6 +32,7 @@ fn append(store: &Store, under_way: usize, length: Duration) {
     let mut delays = Vec::new();
     let before = store.statistics();
     let begin = Instant::now();
+    let cpu = cpu_microseconds();
     let mut count = 0_u64;
     let mut answered = 0_u64;
     while begin.elapsed() < length {
@@ -55,8 +56,18 @@ fn append(store: &Store, under_way: usize, length: Duration) {
     let commits = (store.statistics().commits - before.commits) as f64;
     delays.sort();
     let quantile = |part: f64| delays[(part * (delays.len() - 1) as f64) as usize].as_secs_f64() * 1000.0;
+    let cpu = (cpu_microseconds() - cpu) / count as f64;
     let (rate, size, half, most) = (count as f64 / seconds, count as f64 / commits, quantile(0.5), quantile(0.99));
-    println!("| {under_way} | {rate:.0} | {size:.1} | {half:.2} | {most:.2} |");
+    println!("| {under_way} | {rate:.0} | {size:.1} | {half:.2} | {most:.2} | {cpu:.1} |");
+}
+
+/// What the process has used, the part of the one who appends included: steady on a machine that does other things.
+fn cpu_microseconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("this is Linux");
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
+    // USER_HZ is 100 on every Linux.
+    ticks as f64 * 10_000.0
 }
 
 fn read(store: &Store) {

@@ -22,8 +22,11 @@ pub(crate) enum Operation {
     Touch(Answer<()>),
     /// Whatever a test wants.
     #[cfg(test)]
-    Test(Box<dyn FnMut(&mut Group<'_>) -> Result<(), Fault> + Send>, Answer<()>),
+    Test(Work, Answer<()>),
 }
+
+#[cfg(test)]
+type Work = Box<dyn FnMut(&mut Group<'_>) -> Result<(), Fault> + Send>;
 
 impl Operation {
     /// About how much memory it holds.

@@ -108,6 +108,14 @@ impl Database {
         self.wal_path.metadata().map_or(0, |wal| wal.len())
     }
 
+    /// As [`Database::checkpoint`], but waits for nobody who reads for long.
+    pub(crate) fn try_checkpoint(&self, connection: &Connection) -> Result<(), rusqlite::Error> {
+        connection.busy_timeout(Duration::from_millis(50))?;
+        let outcome = self.checkpoint(connection);
+        connection.busy_timeout(self.busy_timeout)?;
+        outcome
+    }
+
     /// Moves what is in the WAL to the database, and begins the WAL anew unless somebody reads it for too long.
     pub(crate) fn checkpoint(&self, connection: &Connection) -> Result<(), rusqlite::Error> {
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))

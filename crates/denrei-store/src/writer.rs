@@ -127,10 +127,10 @@ impl Writer {
         if self.desk.database.wal_bytes() <= self.wal_bytes {
             return;
         }
-        if let Err(error) = self.desk.database.checkpoint(connection) {
+        if let Err(error) = self.desk.database.try_checkpoint(connection) {
             tracing::warn!(%error, "the WAL could not be moved to the database");
         }
-        // Somebody who reads for long, a backup perhaps, is not waited for at every commit.
+        // While somebody reads for long, a backup perhaps, it is not tried at every commit.
         self.wal_bytes = self.desk.database.wal_bytes() + Self::WAL_BYTES;
     }
 

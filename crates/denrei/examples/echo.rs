@@ -9,7 +9,6 @@
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;

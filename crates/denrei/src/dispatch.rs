@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use denrei_hub::{Draft, Message, Name, Position, Published, RoomName};
 use denrei_proto::codes::Code;
@@ -28,6 +29,14 @@ pub(crate) struct UnderWay(Arc<AtomicU32>);
 impl UnderWay {
     pub(crate) fn count(&self) -> u32 {
         self.0.load(Ordering::Acquire)
+    }
+
+    /// Waits until all are answered. Only a server that stops asks, so it looks again and again: to be told would cost
+    /// every publish a wake.
+    pub(crate) async fn settled(self) {
+        while self.count() > 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 }
 

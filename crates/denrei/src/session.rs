@@ -60,6 +60,10 @@ impl Session {
     pub(crate) fn new(app: Arc<App>, outbox: Arc<Outbox>, identity: Identity, heartbeat: Duration) -> Self {
         let period = u32::try_from(heartbeat.as_secs()).unwrap_or(u32::MAX).max(1);
         let seat = app.hub.enter(Arc::clone(&outbox), identity.user.clone(), period);
+        if app.is_stopping() {
+            // It came in before the server began to stop, and was not there yet when everybody was told.
+            outbox.notify(Notice::Shutdown);
+        }
         Self { app, outbox, identity, rooms: Rooms::default(), cursors: Vec::new(), pause: None, seat }
     }
 

@@ -13,19 +13,20 @@ use crate::{Bus, Inbound, Name, Subject, random_token};
 /// # Panics
 /// At the first broken law, with its number.
 pub fn bus_laws(make: impl Fn(usize) -> Vec<Arc<dyn Bus>>) {
-    let run = |law: &dyn Fn(&tokio::runtime::Runtime, &[Arc<dyn Bus>])| {
-        let runtime = runtime();
-        let nodes = {
-            let _runtime = runtime.enter();
-            make(3)
-        };
-        law(&runtime, &nodes);
+    on_nodes(&make, one_publisher_is_heard_in_order);
+    on_nodes(&make, a_node_does_not_hear_itself);
+    on_nodes(&make, the_last_call_for_a_subject_counts);
+    on_nodes(&make, subjects_are_apart);
+    on_nodes(&make, a_loss_is_told);
+}
+
+fn on_nodes(make: &impl Fn(usize) -> Vec<Arc<dyn Bus>>, law: impl AsyncFnOnce(&[Arc<dyn Bus>])) {
+    let runtime = runtime();
+    let nodes = {
+        let _runtime = runtime.enter();
+        make(3)
     };
-    run(&|runtime, nodes| runtime.block_on(one_publisher_is_heard_in_order(nodes)));
-    run(&|runtime, nodes| runtime.block_on(a_node_does_not_hear_itself(nodes)));
-    run(&|runtime, nodes| runtime.block_on(the_last_call_for_a_subject_counts(nodes)));
-    run(&|runtime, nodes| runtime.block_on(subjects_are_apart(nodes)));
-    run(&|runtime, nodes| runtime.block_on(a_loss_is_told(nodes)));
+    runtime.block_on(law(&nodes));
 }
 
 async fn one_publisher_is_heard_in_order(nodes: &[Arc<dyn Bus>]) {

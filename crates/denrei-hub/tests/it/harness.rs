@@ -203,7 +203,12 @@ impl Connection {
         self.attach(&name(room), None, false).await.expect("it is attached")
     }
 
-    pub(crate) async fn attach(&self, room: &RoomName, since: Option<Position>, echo: bool) -> Result<Position, String> {
+    pub(crate) async fn attach(
+        &self,
+        room: &RoomName,
+        since: Option<Position>,
+        echo: bool,
+    ) -> Result<Position, String> {
         let (tell, told) = oneshot::channel();
         let ask = Ask::Join { room: room.clone(), since, echo, tell };
         self.asks.send(ask).await.map_err(|_| "the session has ended")?;
@@ -284,6 +289,7 @@ impl Session {
     async fn obey(&mut self, ask: Ask) {
         match ask {
             Ask::Join { room, since, echo, tell } => {
+                self.leave(&room);
                 let joined = match self.hub.attach(&self.outbox, &room, echo).await {
                     Ok(reader) => {
                         let place = reader.place().clone();
@@ -302,11 +308,13 @@ impl Session {
                 // Whoever asked may have gone.
                 let _ = tell.send(joined);
             }
-            Ask::Leave(room) => {
-                self.cursors.retain(|cursor| cursor.room() != &room);
-                self.readers.retain(|reader| reader.room() != &room);
-            }
+            Ask::Leave(room) => self.leave(&room),
         }
+    }
+
+    fn leave(&mut self, room: &RoomName) {
+        self.cursors.retain(|cursor| cursor.room() != room);
+        self.readers.retain(|reader| reader.room() != room);
     }
 
     async fn page(&mut self) {

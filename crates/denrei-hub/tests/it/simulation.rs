@@ -59,6 +59,7 @@ impl Simulation {
         let weather = Weather {
             commit: world.below(15),
             read: world.below(15),
+            reply: world.below(15),
             fails: world.below(3) * 5,
             travel: world.below(40),
             lost: world.below(3) * 10,

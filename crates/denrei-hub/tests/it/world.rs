@@ -25,8 +25,10 @@ pub(crate) struct World(Arc<Mutex<State>>);
 pub(crate) struct Weather {
     /// From the call of an append to the commit, and again from there to the answer.
     pub(crate) commit: u64,
-    /// Before and after the moment that a reading shows.
+    /// From the call of a reading to the moment that it shows.
     pub(crate) read: u64,
+    /// And again from there to the answer.
+    pub(crate) reply: u64,
     /// Of an append or a reading that fails.
     pub(crate) fails: u64,
     /// On the bus.
@@ -297,7 +299,7 @@ impl Log for NodeLog {
                 state.readings += 1;
                 state.page(&room, span)
             };
-            world.nap(|weather| weather.read).await;
+            world.nap(|weather| weather.reply).await;
             Ok(page)
         })
     }
@@ -311,7 +313,7 @@ impl Log for NodeLog {
                 let mut state = world.lock();
                 rooms.iter().map(|room| state.page(room, Span::Newest(0)).position()).collect()
             };
-            world.nap(|weather| weather.read).await;
+            world.nap(|weather| weather.reply).await;
             Ok(heads)
         })
     }

@@ -118,6 +118,10 @@ impl Invalid {
 impl<'a> Request<'a> {
     /// Reads a frame: its reference, if it has one that can be read, and what it asks.
     pub fn parse(text: &'a str) -> (Option<Ref<'a>>, Result<Self, Invalid>) {
+        // serde would take an array of the fields' values for the object.
+        if !text.trim_start().starts_with('{') {
+            return (None, Err(Invalid::format()));
+        }
         let fields = match serde_json::from_str::<Fields>(text) {
             Ok(fields) => fields,
             Err(error) => return unreadable(text, &error),
@@ -136,8 +140,7 @@ fn unreadable<'a>(text: &'a str, error: &serde_json::Error) -> (Option<Ref<'a>>,
         #[serde(borrow, rename = "ref")]
         reference: Option<&'a RawValue>,
     }
-    let is_object = text.trim_start().starts_with('{');
-    if !is_object || !error.is_data() {
+    if !error.is_data() {
         return (None, Err(Invalid::format()));
     }
     let reference = serde_json::from_str::<OnlyRef>(text).ok().and_then(|only| Ref::parse(only.reference).ok()?);

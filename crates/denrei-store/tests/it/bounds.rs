@@ -1,9 +1,10 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
-use denrei_hub::{Log, LogError, Seq};
+use denrei_hub::{Log, LogError, Seq, Span};
 use denrei_store::{Store, StoreConfig};
 
-use crate::harness::{Place, draft, next, submit, try_append};
+use crate::harness::{Place, append, draft, name, next, read, submit, try_append};
 
 /// Keeps the writer busy until told to go on.
 fn occupy(store: &Store) -> mpsc::SyncSender<()> {
@@ -70,4 +71,54 @@ fn a_group_holds_about_8_mebibytes() {
     go.send(()).unwrap();
     assert_eq!(waiting.iter().filter(Result::is_ok).count(), 21);
     assert_eq!(store.statistics().commits - before, 3, "seven in each");
+}
+
+#[test]
+fn the_wal_stays_short_although_somebody_reads_at_every_moment() {
+    let place = Place::new();
+    let store = place.open();
+    let payload = "x".repeat(100 << 10);
+    let ended = AtomicBool::new(false);
+    let longest = std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    read(&store, &name("feed:a"), Span::Newest(10));
+                }
+            });
+        }
+        let mut longest = 0;
+        for _ in 0..30 {
+            let answers = submit(&store, (0..100).map(|_| draft("feed:a", &payload)));
+            assert_eq!(answers.iter().filter(Result::is_ok).count(), 100);
+            longest = longest.max(wal_bytes(&place));
+        }
+        ended.store(true, Ordering::Relaxed);
+        longest
+    });
+    assert!(longest < 100 << 20, "300 MB were written; the WAL had {longest} bytes");
+}
+
+#[test]
+fn the_wal_is_short_again_after_somebody_has_read_for_long() {
+    let place = Place::new();
+    let store = place.open();
+    append(&store, draft("feed:a", "1"));
+    let backup = rusqlite::Connection::open(place.path()).unwrap();
+    backup.execute_batch("BEGIN; SELECT * FROM events").unwrap();
+    let payload = "x".repeat(1 << 20);
+    let answers = submit(&store, (0..60).map(|_| draft("feed:a", &payload)));
+    assert_eq!(answers.iter().filter(Result::is_ok).count(), 60);
+    let answers = submit(&store, (0..40).map(|_| draft("feed:a", &payload)));
+    assert_eq!(answers.iter().filter(Result::is_ok).count(), 40);
+    assert!(wal_bytes(&place) > 90 << 20, "what the backup reads is kept for it");
+    drop(backup);
+    for _ in 0..50 {
+        append(&store, draft("feed:a", &payload));
+    }
+    assert!(wal_bytes(&place) < 64 << 20);
+}
+
+fn wal_bytes(place: &Place) -> u64 {
+    place.path().with_extension("db-wal").metadata().unwrap().len()
 }

@@ -37,6 +37,10 @@ pub(super) async fn publish(
 ) -> Result<Response, Refusal> {
     let room = room_of(room)?;
     let body = read(&app, body).await?;
+    // serde would take an array of the fields' values for the object.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Refusal::new(Code::InvalidMessage, "Invalid message format"));
+    }
     let draft: Draft<'_> = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
     let payload = draft.payload.ok_or_else(|| Refusal::new(Code::InvalidField, "payload is missing"))?.get();
     let event = draft.event.as_deref().unwrap_or("message");

@@ -161,6 +161,7 @@ impl Stream {
                 Ok(reader) => reader.place().clone(),
                 Err(refusal) => {
                     self.emit(None, "error", refusal.body().as_bytes());
+                    self.end();
                     return false;
                 }
             };
@@ -230,9 +231,12 @@ impl Stream {
         let data = serde_json::json!({ "message": Answer::SHUTDOWN, "reconnectDelay": delay }).to_string();
         self.push(None, format!("retry: {delay}\n").into_bytes());
         self.emit(None, "server:shutdown", data.as_bytes());
-        if self.session.outbox.socket().is_some() {
-            self.session.outbox.push(Bytes::from_static(sse::END));
-        }
+        self.end();
+    }
+
+    /// Queues the end of the body: as chunks, an empty one.
+    fn end(&self) {
+        self.session.outbox.seal(lay(self.session.outbox.wire(), None, b""));
     }
 
     fn emit(&self, mark: Option<&(RoomName, Position)>, name: &str, data: &[u8]) {

@@ -175,7 +175,12 @@ impl Connection {
     /// shutdown), a publish that was answered, the end of a pause in reading a log.
     async fn turn(&mut self) -> Result<(), End> {
         match self.session.attend() {
-            Some(Attention::Shutdown) => return Err(self.say_goodbye()),
+            Some(Attention::Shutdown) => {
+                let end = self.say_goodbye();
+                // What the client has asked before is answered before the close.
+                Box::pin(self.under_way.clone().settled()).await;
+                return Err(end);
+            }
             Some(Attention::Heartbeat) => self.heartbeat()?,
             None => {}
         }
@@ -281,6 +286,7 @@ impl Connection {
     fn say_goodbye(&self) -> End {
         let reconnect_delay_ms = self.session.app.reconnect_delay_ms(self.session.outbox.number());
         self.session.outbox.push(Answer::Shutdown { reconnect_delay_ms }.encode());
+        self.session.outbox.flush();
         End::Close(close::SERVICE_RESTART, Answer::SHUTDOWN.into())
     }
 
@@ -288,7 +294,7 @@ impl Connection {
     async fn close(self, code: u16, reason: &str, handshake: Handshake) {
         const PATIENCE: Duration = Duration::from_secs(5);
         let outbox = Arc::clone(&self.session.outbox);
-        outbox.push(ws::close(code, reason));
+        outbox.seal(ws::close(code, reason));
         let Self { session, mut decoder, mut link, .. } = self;
         let farewell = async {
             link.drain(&outbox).await?;

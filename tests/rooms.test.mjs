@@ -155,12 +155,18 @@ describe('a graceful stop', () => {
     const server = await Server.start();
     const [name, writer] = [room('feed'), await Socket.open(server)];
     const { epoch } = await writer.join(name);
-    const acknowledged = [];
-    const publishes = upTo(5000).map((n) => writer.broadcast(name, n).then((reply) => acknowledged.push([reply.seq, n])));
-    const settled = Promise.allSettled(publishes);
-    await publishes[0];
+    const busy = (async () => {
+      // More than the server can commit, so that publishes are under way whenever it stops.
+      for (let n = 1; writer.ws.readyState === writer.ws.OPEN; n += 1) {
+        writer.send({ type: 'broadcast', room: name, payload: n, ref: n });
+        if (n % 100 === 0) await new Promise(setImmediate);
+      }
+    })();
+    const first = await writer.next((frame) => frame.ref === 1);
     assert.deepEqual(await server.stop(), { code: 0, signal: null });
-    await settled;
+    await Promise.all([busy, writer.closed]);
+    const replies = [first, ...writer.frames.filter((frame) => frame.type === 'reply')];
+    const acknowledged = replies.map((reply) => [reply.payload.seq, reply.ref]);
     const again = await Server.start({ folder: server.folder });
     const { seq } = await (await Socket.open(again)).join(name);
     const events = await pollAll(again, name, `${epoch}:0`, seq);

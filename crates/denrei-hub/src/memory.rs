@@ -196,6 +196,8 @@ impl Log for MemoryLog {
 }
 
 impl State {
+    const PAGE: usize = 2 << 20;
+
     fn new() -> Self {
         Self {
             epoch: Epoch::random(),
@@ -221,16 +223,30 @@ impl State {
         self.events.get(usize::try_from(at).ok()?).map(|kept| Arc::clone(&kept.message))
     }
 
+    /// A page holds as many messages as the span says, and about [`State::PAGE`] bytes, but at least one message if there is
+    /// one: whoever does not read what they asked for must not hold more.
     fn page(&self, span: Span) -> Page {
         let kept = self.events.len();
-        let (skip, take) = match span {
-            Span::Newest(limit) => (kept.saturating_sub(limit), limit),
+        let mut weight = 0;
+        let fits = |kept: &&Kept| {
+            let first = weight == 0;
+            weight += kept.message.weight();
+            first || weight <= Self::PAGE
+        };
+        let message = |kept: &Kept| Arc::clone(&kept.message);
+        let messages = match span {
+            Span::Newest(limit) => {
+                let newest = self.events.iter().rev().take(limit).take_while(fits);
+                let mut messages: Vec<_> = newest.map(message).collect();
+                messages.reverse();
+                messages
+            }
             Span::After(after, limit) => {
                 let seen = after.next().0.saturating_sub(self.first().0);
-                (usize::try_from(seen).map_or(kept, |seen| seen.min(kept)), limit)
+                let seen = usize::try_from(seen).map_or(kept, |seen| seen.min(kept));
+                self.events.range(seen..).take(limit).take_while(fits).map(message).collect()
             }
         };
-        let messages = self.events.range(skip..).take(take).map(|kept| Arc::clone(&kept.message)).collect();
         Page { epoch: self.epoch.clone(), messages, head: self.head, first: self.first() }
     }
 

@@ -56,6 +56,8 @@ struct Queue {
     scheduled: bool,
     /// What is queued is the last.
     sealed: bool,
+    /// The socket has taken something of what was queued.
+    moved: bool,
     ended: Option<Ended>,
     notices: Vec<Notice>,
 }
@@ -291,6 +293,11 @@ impl Outbox {
         self.lock().bytes > 0
     }
 
+    /// Whether the socket has taken something of what was queued since this was last asked.
+    pub fn has_moved(&self) -> bool {
+        std::mem::replace(&mut self.lock().moved, false)
+    }
+
     /// Bytes queued.
     pub fn queued(&self) -> usize {
         self.lock().bytes
@@ -373,6 +380,7 @@ impl Queue {
     }
 
     fn advance(&mut self, mut written: usize) {
+        self.moved = true;
         self.bytes -= written;
         while let Some(front) = self.chunks.front_mut() {
             if front.len() > written {

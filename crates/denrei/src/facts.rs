@@ -19,7 +19,12 @@ pub(crate) struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     /// From httparse.
-    pub(crate) fn parsed(method: &'a str, target: &'a str, minor_version: u8, headers: &[httparse::Header<'a>]) -> Self {
+    pub(crate) fn parsed(
+        method: &'a str,
+        target: &'a str,
+        minor_version: u8,
+        headers: &[httparse::Header<'a>],
+    ) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let headers = headers.iter().map(|header| (header.name, header.value)).collect();
         Self { method, path, query, minor_version, authority: None, headers }

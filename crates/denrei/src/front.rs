@@ -103,14 +103,16 @@ async fn serve(door: Arc<Door>, stream: TcpStream, shard: ShardHandle) {
     match first {
         Ok(Ok(First::WebSocket(opening, early))) => {
             drop(door);
-            websocket::serve_socket(app, stream, shard, *opening, early).await;
+            websocket::serve_socket(app, stream, &shard, *opening, early).await;
         }
         Ok(Ok(First::Sse(opening, cors))) => {
             drop(door);
-            sse::serve_socket(app, stream, shard, *opening, cors).await;
+            sse::serve_socket(app, stream, &shard, *opening, &cors).await;
         }
         Ok(Ok(First::Refused(response))) => refuse(&stream, &response).await,
-        Ok(Ok(First::Other(prefix))) => Box::pin(serve_http(door, Rewind::new(prefix, stream))).await,
+        Ok(Ok(First::Other(prefix))) => {
+            Box::pin(serve_http(door, Rewind::new(prefix, stream, app.config.limits.body))).await
+        }
         // Gone, or too slow to say what it wants.
         Ok(Err(_)) | Err(_) => {}
     }
@@ -212,3 +214,6 @@ async fn serve_http(door: Arc<Door>, stream: Rewind) {
         tracing::debug!(%error, "an HTTP connection ended badly");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,7 +88,13 @@ impl Denrei {
 
     /// Serves a listener with the front door until `stop` ends, then says goodbye to every client and waits until they
     /// are gone, at most for the time of [`Shutdown::grace`]. Requests that denrei has no path for go to `others`.
-    pub async fn serve(&self, listener: TcpListener, places: Vec<Place>, others: Router, stop: impl Future<Output = ()>) {
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        places: Vec<Place>,
+        others: Router,
+        stop: impl Future<Output = ()>,
+    ) {
         let router = self.router().merge(others);
         let accepting = front::accept(Arc::clone(&self.app), router, listener, places);
         let stopping = async {

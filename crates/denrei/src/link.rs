@@ -73,7 +73,12 @@ pub(crate) enum Woke {
 
 impl Link {
     pub(crate) fn foreign(stream: impl Stream + 'static, compose: Compose) -> Self {
-        Self::Foreign(Box::new(Foreign { stream: Box::new(stream), buffer: Vec::new(), chunks: VecDeque::new(), compose }))
+        Self::Foreign(Box::new(Foreign {
+            stream: Box::new(stream),
+            buffer: Vec::new(),
+            chunks: VecDeque::new(),
+            compose,
+        }))
     }
 
     /// Writes what is queued, then waits for something to do. A peer that does not take what is queued, or that the
@@ -85,25 +90,10 @@ impl Link {
         outbox.flush();
         match self {
             Self::Socket if patience == Patience::None && !outbox.is_blocked() => {
-                now(wait_socket(outbox, reading)).await
+                Box::pin(now(wait_socket(outbox, reading))).await
             }
             Self::Socket => wait_socket(outbox, reading).await,
-            Self::Foreign(foreign) => {
-                foreign.write(outbox).await?;
-                if !foreign.buffer.is_empty() {
-                    return Ok(Woke::Readable);
-                }
-                let wait = async {
-                    tokio::select! {
-                        () = outbox.woken() => Ok(Woke::Told),
-                        read = foreign.read(), if reading => read.map(|()| Woke::Readable),
-                    }
-                };
-                match patience {
-                    Patience::None => now(wait).await,
-                    Patience::Any => wait.await,
-                }
-            }
+            Self::Foreign(foreign) => Box::pin(foreign.wait(outbox, reading, patience)).await,
         }
     }
 
@@ -173,6 +163,23 @@ async fn wait_socket(outbox: &Outbox, reading: bool) -> io::Result<Woke> {
 }
 
 impl Foreign {
+    async fn wait(&mut self, outbox: &Outbox, reading: bool, patience: Patience) -> io::Result<Woke> {
+        self.write(outbox).await?;
+        if !self.buffer.is_empty() {
+            return Ok(Woke::Readable);
+        }
+        let wait = async {
+            tokio::select! {
+                () = outbox.woken() => Ok(Woke::Told),
+                read = self.read(), if reading => read.map(|()| Woke::Readable),
+            }
+        };
+        match patience {
+            Patience::None => now(wait).await,
+            Patience::Any => wait.await,
+        }
+    }
+
     async fn read(&mut self) -> io::Result<()> {
         self.buffer.reserve_exact(FOREIGN_READ);
         match self.stream.read_buf(&mut self.buffer).await? {

@@ -60,17 +60,8 @@ fn read(identity: &Identity, room: &RoomName) -> Result<(), Refusal> {
 }
 
 fn publish(room: &RoomName, event: &str) -> Result<(), Refusal> {
-    const RESERVED: [&str; 9] = [
-        "connected",
-        "gap",
-        "error",
-        "open",
-        "connect",
-        "connect_error",
-        "disconnect",
-        "disconnecting",
-        "newListener",
-    ];
+    const RESERVED: [&str; 9] =
+        ["connected", "gap", "error", "open", "connect", "connect_error", "disconnect", "disconnecting", "newListener"];
     if RESERVED.contains(&event) || event == "removeListener" || event.starts_with("server:") {
         return Err(Refusal::new(Code::ReservedEvent, format!("the event name {event} is the server's own")));
     }

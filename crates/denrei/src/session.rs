@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use denrei_hub::{Cursor, Found, Notice, Outbox, Position, Reader, ReaderKey, RoomName, Seat, Wire};
 use denrei_proto::codes::Code;
-use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
 use crate::app::App;
@@ -17,14 +16,13 @@ use crate::link::{Link, Patience, Woke};
 use crate::policy::Action;
 use crate::refusal::Refusal;
 
-type Rooms = std::collections::HashMap<RoomName, Joined, RandomState>;
-
 /// The state of a session that all transports share. Dropping it leaves every room.
 pub(crate) struct Session {
     pub(crate) app: Arc<App>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) identity: Identity,
-    rooms: Rooms,
+    /// A session is in few rooms, mostly: a table for one would be the largest part of an idle session.
+    rooms: Vec<Joined>,
     cursors: Vec<Cursor>,
     /// The log could not be read: not before this time again.
     pause: Option<Instant>,
@@ -64,7 +62,7 @@ impl Session {
             // It came in before the server began to stop, and was not there yet when everybody was told.
             outbox.notify(Notice::Shutdown);
         }
-        Self { app, outbox, identity, rooms: Rooms::default(), cursors: Vec::new(), pause: None, seat }
+        Self { app, outbox, identity, rooms: Vec::new(), cursors: Vec::new(), pause: None, seat }
     }
 
     /// The client turns out to be somebody.
@@ -77,21 +75,24 @@ impl Session {
     pub(crate) async fn join(&mut self, room: &RoomName, echo: bool) -> Result<&Reader, Refusal> {
         self.app.check(&self.identity, Action::Read(room))?;
         let limit = self.app.config.limits.rooms;
-        if self.rooms.len() >= limit && !self.rooms.contains_key(room) {
+        if self.rooms.len() >= limit && self.joined(room).is_none() {
             let sentence = format!("a connection joins at most {limit} rooms");
             return Err(Refusal::new(Code::TooManyRooms, sentence));
         }
         self.leave(room);
         let reader = self.app.hub.attach(&self.outbox, room, echo).await?;
         let place = reader.place().clone();
-        let joined = Joined { reader, mark: place.clone(), told: place };
-        Ok(&self.rooms.entry(room.clone()).insert_entry(joined).into_mut().reader)
+        if self.rooms.is_empty() {
+            self.rooms.reserve_exact(1);
+        }
+        self.rooms.push(Joined { reader, mark: place.clone(), told: place });
+        Ok(&self.rooms[self.rooms.len() - 1].reader)
     }
 
     /// Begins to receive a room that was joined: what follows `since`, or what follows the join.
     pub(crate) fn follow(&mut self, room: &RoomName, since: Option<Position>) {
         if !self.replay(room, since) {
-            if let Some(joined) = self.rooms.get(room) {
+            if let Some(joined) = self.joined(room) {
                 joined.reader.live();
             }
         }
@@ -99,7 +100,7 @@ impl Session {
 
     /// Begins to page the log of a room from a place; false when there is nothing to begin with.
     pub(crate) fn replay(&mut self, room: &RoomName, since: Option<Position>) -> bool {
-        let Some(joined) = self.rooms.get(room).filter(|joined| joined.reader.keeps_log()) else { return false };
+        let Some(joined) = self.joined(room).filter(|joined| joined.reader.keeps_log()) else { return false };
         let Some(since) = since else { return false };
         self.cursors.push(joined.reader.cursor(since));
         true
@@ -108,7 +109,12 @@ impl Session {
     /// Leaves a room; false when it was not in it.
     pub(crate) fn leave(&mut self, room: &RoomName) -> bool {
         self.cursors.retain(|cursor| cursor.room() != room);
-        self.rooms.remove(room).is_some()
+        let at = self.rooms.iter().position(|joined| joined.reader.room() == room);
+        at.map(|at| self.rooms.swap_remove(at)).is_some()
+    }
+
+    fn joined(&self, room: &RoomName) -> Option<&Joined> {
+        self.rooms.iter().find(|joined| joined.reader.room() == room)
     }
 
     /// Looks at what the session was told since the last call.
@@ -126,7 +132,7 @@ impl Session {
     }
 
     fn fall_behind(&mut self, key: ReaderKey, place: Position) {
-        if let Some(joined) = self.rooms.values().find(|joined| joined.reader.key() == key) {
+        if let Some(joined) = self.rooms.iter().find(|joined| joined.reader.key() == key) {
             self.cursors.push(joined.reader.cursor(place));
         }
     }
@@ -172,10 +178,12 @@ impl Session {
     /// Cancel safe.
     pub(crate) async fn wait(&mut self, link: &mut Link, reading: bool) -> io::Result<Woke> {
         let patience = if self.wants_to_page() { Patience::None } else { Patience::Any };
-        let wait = link.wait(&self.outbox, reading, patience);
         match self.pause.filter(|_| !self.cursors.is_empty()) {
-            Some(pause) => tokio::time::timeout_at(pause, wait).await.unwrap_or(Ok(Woke::Told)),
-            None => wait.await,
+            Some(pause) => {
+                let wait = link.wait(&self.outbox, reading, patience);
+                Box::pin(tokio::time::timeout_at(pause, wait)).await.unwrap_or(Ok(Woke::Told))
+            }
+            None => link.wait(&self.outbox, reading, patience).await,
         }
     }
 
@@ -183,7 +191,8 @@ impl Session {
     /// those of the heartbeat before this one. Rooms whose log is being paged are left out.
     pub(crate) fn positions(&mut self) -> Vec<(RoomName, String)> {
         let mut advanced = Vec::new();
-        for (room, joined) in &mut self.rooms {
+        for joined in &mut self.rooms {
+            let room = joined.reader.room();
             let Some(head) = joined.reader.head() else { continue };
             let mark = std::mem::replace(&mut joined.mark, head);
             if mark != joined.told && !self.cursors.iter().any(|cursor| cursor.room() == room) {

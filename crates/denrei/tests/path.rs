@@ -37,7 +37,10 @@ async fn a_message_goes_from_one_transport_to_the_others_in_order_and_a_reader_r
     // 2. A join makes the connection a reader of the room, behind a head that is still 0; the reply comes first.
     bob.send(json!({"type": "join", "room": "live:lobby", "ref": 1})).await;
     let reply = bob.frame().await;
-    assert_eq!((&reply["ref"], &reply["payload"]["seq"], &reply["payload"]["members"]), (&json!(1), &json!(0), &json!(1)));
+    assert_eq!(
+        (&reply["ref"], &reply["payload"]["seq"], &reply["payload"]["members"]),
+        (&json!(1), &json!(0), &json!(1))
+    );
 
     // 3. A POST is a draft; the room's log gives it number 1; 201 says so.
     let (status, published) = request(&address, "POST", "/api/rooms/live:lobby/events", r#"{"payload":"hi"}"#).await;
@@ -138,7 +141,8 @@ fn unmasked(bytes: &[u8]) -> Option<(usize, &[u8])> {
 async fn request(address: &str, method: &str, path: &str, body: &str) -> (u16, Value) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let length = body.len();
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
     stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

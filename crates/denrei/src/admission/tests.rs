@@ -17,10 +17,14 @@ fn admitted(access: &Access, host: &str, origins: &[&str]) -> bool {
 
 #[test]
 fn development_mode_answers_to_loopback_hosts_only() {
-    for host in ["localhost", "localhost:8080", "LOCALHOST:8080", "127.0.0.1:8080", "127.9.9.9", "[::1]:8080", "app.localhost"] {
+    for host in
+        ["localhost", "localhost:8080", "LOCALHOST:8080", "127.0.0.1:8080", "127.9.9.9", "[::1]:8080", "app.localhost"]
+    {
         assert!(admitted(&access(true, &[]), host, &[]), "{host}");
     }
-    for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "", "[::2]", "evillocalhost"] {
+    for host in
+        ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "", "[::2]", "evillocalhost"]
+    {
         assert!(!admitted(&access(true, &[]), host, &[]), "{host}");
     }
 }
@@ -30,7 +34,14 @@ fn development_mode_lets_in_loopback_pages_and_no_others() {
     for origin in ["http://localhost:3000", "http://127.0.0.1:5173", "https://localhost"] {
         assert!(admitted(&access(true, &[]), "localhost:8080", &[origin]), "{origin}");
     }
-    for origin in ["https://evil.example", "null", "http://localhost.evil.example", "http://evil.example@localhost", "file://", ""] {
+    for origin in [
+        "https://evil.example",
+        "null",
+        "http://localhost.evil.example",
+        "http://evil.example@localhost",
+        "file://",
+        "",
+    ] {
         assert!(!admitted(&access(true, &[]), "localhost:8080", &[origin]), "{origin}");
     }
 }

@@ -1,22 +1,44 @@
-//! A TCP socket whose first bytes were read already.
+//! A TCP socket whose first bytes were read already, and which peers cannot keep by being slow.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use crate::link::with_scratch;
 
 /// Gives the bytes that were read first, then the socket's.
 pub(crate) struct Rewind {
     prefix: Vec<u8>,
     used: usize,
     stream: TcpStream,
+    /// How long the peer may take nothing of an answer.
+    patience: Duration,
+    /// Runs while the peer takes nothing, and while it is still listened to in the end.
+    timer: Option<Pin<Box<Sleep>>>,
+    closing: bool,
 }
 
+/// How long a peer is listened to after the last byte.
+const LINGER: Duration = Duration::from_secs(2);
+
 impl Rewind {
-    pub(crate) fn new(prefix: Vec<u8>, stream: TcpStream) -> Self {
-        Self { prefix, used: 0, stream }
+    pub(crate) fn new(prefix: Vec<u8>, stream: TcpStream, patience: Duration) -> Self {
+        Self { prefix, used: 0, stream, patience, timer: None, closing: false }
+    }
+
+    fn bounded(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if wrote.is_ready() {
+            self.timer = None;
+            return wrote;
+        }
+        let patience = self.patience;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Whether the peer began with HTTP/2's preface.
@@ -49,7 +71,8 @@ impl AsyncRead for Rewind {
 
 impl AsyncWrite for Rewind {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let wrote = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.bounded(cx, wrote)
     }
 
     fn poll_write_vectored(
@@ -57,7 +80,8 @@ impl AsyncWrite for Rewind {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.bounded(cx, wrote)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -68,7 +92,27 @@ impl AsyncWrite for Rewind {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
+    /// Ends the answers, and drops for a while what the peer still sends: a close with bytes unread would reset the
+    /// connection, and destroy an answer that the peer has not read yet.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let this = &mut *self;
+        if !this.closing {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            this.closing = true;
+            this.timer = Some(Box::pin(tokio::time::sleep(LINGER)));
+        }
+        loop {
+            if this.timer.as_mut().is_none_or(|timer| timer.as_mut().poll(cx).is_ready()) {
+                return Poll::Ready(Ok(()));
+            }
+            let ended = with_scratch(|scratch| {
+                let mut dropped = ReadBuf::new(scratch);
+                let read = Pin::new(&mut this.stream).poll_read(cx, &mut dropped);
+                read.map(|read| read.is_err() || dropped.filled().is_empty())
+            });
+            if ready!(ended) {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 }

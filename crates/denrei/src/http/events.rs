@@ -123,9 +123,10 @@ impl Query {
         let since = facts.parameter("since").filter(|since| !since.is_empty() && since != "null");
         let whole = |name: &str| match facts.parameter(name) {
             None => Ok(None),
-            Some(text) => text.parse::<u32>().map(Some).map_err(|_| {
-                Refusal::new(Code::InvalidField, format!("{name} is a whole number, 0 or more"))
-            }),
+            Some(text) => text
+                .parse::<u32>()
+                .map(Some)
+                .map_err(|_| Refusal::new(Code::InvalidField, format!("{name} is a whole number, 0 or more"))),
         };
         let asked = whole("wait")?.map(|seconds| Duration::from_secs(seconds.into()).min(settings.wait));
         let limit = whole("limit")?.map_or(settings.limit, |limit| limit as usize);

@@ -76,14 +76,14 @@ async fn serve(app: Arc<App>, upgraded: Upgraded, opening: websocket::Opening) {
         Ok(parts) => {
             let (socket, mut early) = parts.io.into_inner().into_parts();
             early.splice(0..0, parts.read_buf);
-            return websocket::serve_socket(app, socket, shard, opening, early).await;
+            return websocket::serve_socket(app, socket, &shard, opening, early).await;
         }
         Err(upgraded) => upgraded,
     };
     match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => {
             let socket = parts.io.into_inner();
-            websocket::serve_socket(app, socket, shard, opening, parts.read_buf.to_vec()).await;
+            websocket::serve_socket(app, socket, &shard, opening, parts.read_buf.to_vec()).await;
         }
         Err(upgraded) => {
             let link = Link::foreign(TokioIo::new(upgraded), Box::new(|bytes| bytes));

@@ -72,34 +72,38 @@ pub(crate) const HEADERS: [(&str, &str); 3] =
     [("content-type", "text/event-stream"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")];
 
 /// Serves a TCP socket: sends the head with `cors`, then everything, as chunks.
-pub(crate) async fn serve_socket(
+pub(crate) fn serve_socket(
     app: Arc<App>,
     socket: TcpStream,
-    shard: ShardHandle,
+    shard: &ShardHandle,
     opening: Opening,
-    cors: Vec<(&'static str, String)>,
-) {
-    let head = head(&cors);
+    cors: &[(&'static str, String)],
+) -> impl Future<Output = ()> + use<> {
+    let head = head(cors);
     let wire = match opening.format {
         // The frames of a stream of one room are the same for all its readers.
         Format::Payload if opening.rooms.len() == 1 => wires::SSE,
         Format::Envelope if opening.rooms.len() == 1 => wires::SSE_ENVELOPE,
         format => {
-            let outbox = app.hub.outbox(client_id(), record_wire(format), None, &shard);
+            let outbox = app.hub.outbox(client_id(), record_wire(format), None, shard);
             let link = Link::foreign(socket, opening.marks(Carriage::Chunked).compose(head));
-            return run(app, outbox, link, opening).await;
+            return run(app, outbox, link, opening);
         }
     };
-    let outbox = app.hub.outbox(client_id(), wire, Some(socket), &shard);
+    let outbox = app.hub.outbox(client_id(), wire, Some(socket), shard);
     outbox.push(head);
-    run(app, outbox, Link::Socket, opening).await;
+    run(app, outbox, Link::Socket, opening)
 }
 
 /// Serves a body that someone else carries.
-pub(crate) async fn serve_stream(app: Arc<App>, stream: impl crate::link::Stream + 'static, opening: Opening) {
+pub(crate) fn serve_stream(
+    app: Arc<App>,
+    stream: impl crate::link::Stream + 'static,
+    opening: Opening,
+) -> impl Future<Output = ()> {
     let outbox = app.hub.outbox(client_id(), record_wire(opening.format), None, app.hub.shard());
     let link = Link::foreign(stream, opening.marks(Carriage::Body).compose(Bytes::new()));
-    run(app, outbox, link, opening).await;
+    run(app, outbox, link, opening)
 }
 
 impl Opening {
@@ -125,21 +129,11 @@ fn head(cors: &[(&'static str, String)]) -> Bytes {
     head.into()
 }
 
-async fn run(app: Arc<App>, outbox: Arc<Outbox>, link: Link, opening: Opening) {
+fn run(app: Arc<App>, outbox: Arc<Outbox>, link: Link, opening: Opening) -> impl Future<Output = ()> + use<> {
     let keep_alive = app.config.sse.keep_alive;
     let session = Session::new(app, outbox, opening.identity, keep_alive);
-    let mut stream = Stream { session, link, rooms: opening.rooms, missing: 0, arrived: Vec::new() };
-    if Box::pin(stream.begin(opening.since)).await {
-        while stream.turn().await.is_ok() {}
-    }
-    let Stream { session, mut link, .. } = stream;
-    let end = async {
-        link.drain(&session.outbox).await?;
-        link.finish(&session.outbox).await;
-        io::Result::Ok(())
-    };
-    // Whether it ended well or not, it ends.
-    let _ = Box::pin(tokio::time::timeout(Duration::from_secs(5), end)).await;
+    let stream = Stream { session, link, rooms: opening.rooms, missing: 0, arrived: Vec::new(), stalled: false };
+    Box::new(stream).run(opening.since)
 }
 
 struct Stream {
@@ -150,9 +144,25 @@ struct Stream {
     missing: usize,
     /// Rooms that are ready to go live, and where.
     arrived: Vec<(RoomName, Position)>,
+    /// At the last heartbeat the client had taken nothing since the one before.
+    stalled: bool,
 }
 
 impl Stream {
+    async fn run(mut self: Box<Self>, since: Vec<Option<Position>>) {
+        if Box::pin(self.begin(since)).await {
+            while self.turn().await.is_ok() {}
+        }
+        let Self { session, mut link, .. } = *self;
+        let end = async {
+            link.drain(&session.outbox).await?;
+            link.finish(&session.outbox).await;
+            io::Result::Ok(())
+        };
+        // Whether it ended well or not, it ends.
+        let _ = Box::pin(tokio::time::timeout(Duration::from_secs(5), end)).await;
+    }
+
     /// Joins the rooms and begins to replay what the client missed. `connected` follows when that is done: it carries
     /// the position, which must not be ahead of what was sent.
     async fn begin(&mut self, since: Vec<Option<Position>>) -> bool {
@@ -194,7 +204,7 @@ impl Stream {
 
     async fn turn(&mut self) -> io::Result<()> {
         match self.session.attend() {
-            Some(Attention::Heartbeat) => self.push(None, sse::KEEP_ALIVE.to_vec()),
+            Some(Attention::Heartbeat) => self.heartbeat()?,
             Some(Attention::Shutdown) => {
                 self.goodbye();
                 return Err(io::ErrorKind::ConnectionAborted.into());
@@ -202,7 +212,7 @@ impl Stream {
             None => {}
         }
         if self.session.is_behind() {
-            if let Some(cursor) = self.session.page(encode).await {
+            if let Some(cursor) = Box::pin(self.session.page(encode)).await {
                 if self.missing == 0 {
                     cursor.live();
                 } else {
@@ -223,6 +233,18 @@ impl Stream {
                 Err(error) => return Err(error),
             }
         }
+        Ok(())
+    }
+
+    /// A client that takes nothing for two heartbeats is gone, or wants the server to keep what it is owed for ever.
+    fn heartbeat(&mut self) -> io::Result<()> {
+        let outbox = &self.session.outbox;
+        let stalled = !outbox.has_moved() && outbox.is_blocked();
+        if std::mem::replace(&mut self.stalled, stalled) && stalled {
+            outbox.end();
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.push(None, sse::KEEP_ALIVE.to_vec());
         Ok(())
     }
 

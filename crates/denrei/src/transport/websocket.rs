@@ -9,7 +9,6 @@ use denrei_proto::codes::{Code, close};
 use denrei_proto::native::{Answer, answer};
 use denrei_proto::ws::{self, Decoder, Event, HandshakeError, Negotiated, UpgradeRequest, Violation};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 
 use crate::app::{App, client_id, now_ms};
 use crate::dispatch::{self, UnderWay, Waiting, dispatch};
@@ -66,51 +65,26 @@ impl Opening {
 }
 
 /// Serves a TCP socket: sends the 101, then everything. `early` is what the client sent behind its request.
-pub(crate) async fn serve_socket(app: Arc<App>, socket: TcpStream, shard: ShardHandle, opening: Opening, early: Vec<u8>) {
+///
+/// Not an async function, which would keep its arguments beside what it makes of them: see [`Connection::run`].
+pub(crate) fn serve_socket(
+    app: Arc<App>,
+    socket: TcpStream,
+    shard: &ShardHandle,
+    opening: Opening,
+    early: Vec<u8>,
+) -> impl Future<Output = ()> + use<> {
     let wire = opening.wire(&app);
-    let outbox = app.hub.outbox(client_id(), wire, Some(socket), &shard);
+    let outbox = app.hub.outbox(client_id(), wire, Some(socket), shard);
     outbox.push(opening.response.into());
-    run(app, outbox, Link::Socket, opening.identity, opening.deflate, early).await;
+    Connection::new(app, outbox, Link::Socket, opening.identity, opening.deflate, early).run()
 }
 
 /// Serves a stream whose 101 was sent by someone else.
-pub(crate) async fn serve_stream(app: Arc<App>, link: Link, opening: Opening) {
+pub(crate) fn serve_stream(app: Arc<App>, link: Link, opening: Opening) -> impl Future<Output = ()> {
     let wire = opening.wire(&app);
     let outbox = app.hub.outbox(client_id(), wire, None, app.hub.shard());
-    run(app, outbox, link, opening.identity, opening.deflate, Vec::new()).await;
-}
-
-async fn run(
-    app: Arc<App>,
-    outbox: Arc<Outbox>,
-    link: Link,
-    identity: Identity,
-    deflate: Option<Negotiated>,
-    early: Vec<u8>,
-) {
-    let limits = ws::Limits {
-        message: app.config.limits.message,
-        frame: app.config.limits.message,
-        fragments: app.config.limits.fragments,
-    };
-    let heartbeat = app.config.websocket.heartbeat;
-    let welcome = Answer::Welcome {
-        client: outbox.client(),
-        user: identity.user.as_ref().map(Name::as_str),
-        heartbeat_ms: u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX),
-        timestamp: now_ms(),
-    };
-    outbox.push(welcome.encode());
-    let connection = Connection {
-        session: Session::new(app, outbox, identity, heartbeat),
-        decoder: Decoder::new(limits, deflate),
-        under_way: UnderWay::default(),
-        link,
-        early,
-        heard: true,
-        unfinished: None,
-    };
-    connection.run().await;
+    Connection::new(app, outbox, link, opening.identity, opening.deflate, Vec::new()).run()
 }
 
 /// What a connection's loop owns.
@@ -123,8 +97,42 @@ struct Connection {
     early: Vec<u8>,
     /// The peer has shown a sign of life since the last heartbeat.
     heard: bool,
-    /// The last heartbeat found this message unfinished.
-    unfinished: Option<Instant>,
+    /// The last heartbeat found a message unfinished.
+    unfinished: bool,
+}
+
+impl Connection {
+    fn new(
+        app: Arc<App>,
+        outbox: Arc<Outbox>,
+        link: Link,
+        identity: Identity,
+        deflate: Option<Negotiated>,
+        early: Vec<u8>,
+    ) -> Box<Self> {
+        let limits = ws::Limits {
+            message: app.config.limits.message,
+            frame: app.config.limits.message,
+            fragments: app.config.limits.fragments,
+        };
+        let heartbeat = app.config.websocket.heartbeat;
+        let welcome = Answer::Welcome {
+            client: outbox.client(),
+            user: identity.user.as_ref().map(Name::as_str),
+            heartbeat_ms: u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX),
+            timestamp: now_ms(),
+        };
+        outbox.push(welcome.encode());
+        Box::new(Self {
+            session: Session::new(app, outbox, identity, heartbeat),
+            decoder: Decoder::new(limits, deflate),
+            under_way: UnderWay::default(),
+            link,
+            early,
+            heard: true,
+            unfinished: false,
+        })
+    }
 }
 
 /// What decoding came upon.
@@ -146,10 +154,12 @@ enum End {
 }
 
 impl Connection {
-    async fn run(mut self) {
+    /// Boxed, and with every long wait boxed that is not *the* wait: a future is as large as its largest part, and an
+    /// idle connection costs what its future costs.
+    async fn run(mut self: Box<Self>) {
         // Every native client hears what goes to all, from the welcome on.
         let all = RoomName::parse("all").expect("a word is a name");
-        if self.session.join(&all, false).await.is_ok() {
+        if Box::pin(self.session.join(&all, false)).await.is_ok() {
             self.session.follow(&all, None);
         }
         let end = loop {
@@ -161,11 +171,11 @@ impl Connection {
         match end {
             End::Answer(code, reason) => {
                 tracing::debug!(%client, code, %reason, "closed");
-                self.close(code, &reason, Handshake::Done).await;
+                Box::pin(self.close(code, reason, Handshake::Done)).await;
             }
             End::Close(code, reason) => {
                 tracing::debug!(%client, code, %reason, "closing");
-                self.close(code, &reason, Handshake::Open).await;
+                Box::pin(self.close(code, reason, Handshake::Open)).await;
             }
             End::Gone => tracing::debug!(%client, "gone"),
         }
@@ -251,7 +261,7 @@ impl Connection {
                 Ok((_, None)) => return None,
                 Ok((used, Some(event))) => {
                     if matches!(event, Event::Text(_) | Event::Binary(_)) {
-                        self.unfinished = None;
+                        self.unfinished = false;
                     }
                     (used, on_event(&mut self.session, &self.under_way, event))
                 }
@@ -266,12 +276,14 @@ impl Connection {
     }
 
     fn heartbeat(&mut self) -> Result<(), End> {
-        if !std::mem::replace(&mut self.heard, false) {
+        // Who does not take what is queued is not read: that it takes some of it is its sign of life.
+        let outbox = &self.session.outbox;
+        let taking = outbox.has_moved() && outbox.is_blocked();
+        if !std::mem::replace(&mut self.heard, false) && !taking {
             return Err(End::Close(close::SILENT, "no sign of life since the last heartbeat".into()));
         }
-        if !self.decoder.is_mid_message() {
-            self.unfinished = None;
-        } else if self.unfinished.replace(Instant::now()).is_some() {
+        let unfinished = self.decoder.is_mid_message();
+        if std::mem::replace(&mut self.unfinished, unfinished) && unfinished {
             return Err(End::Close(close::UNFINISHED, "a message was left unfinished for too long".into()));
         }
         let positions = self.session.positions();
@@ -291,10 +303,10 @@ impl Connection {
     }
 
     /// Says why, finishes the closing handshake and lets the connection go (RFC 6455 §7.1.1).
-    async fn close(self, code: u16, reason: &str, handshake: Handshake) {
+    async fn close(self, code: u16, reason: String, handshake: Handshake) {
         const PATIENCE: Duration = Duration::from_secs(5);
         let outbox = Arc::clone(&self.session.outbox);
-        outbox.seal(ws::close(code, reason));
+        outbox.seal(ws::close(code, &reason));
         let Self { session, mut decoder, mut link, .. } = self;
         let farewell = async {
             link.drain(&outbox).await?;
@@ -307,9 +319,8 @@ impl Connection {
             while receive(&mut link, &outbox, |_| ()).await?.is_some() {}
             io::Result::Ok(())
         };
-        let farewell = Box::pin(tokio::time::timeout(PATIENCE, farewell));
         // Whether it ended well or not, it ends.
-        let _ = farewell.await;
+        let _ = tokio::time::timeout(PATIENCE, farewell).await;
         drop(session);
     }
 }

@@ -109,9 +109,10 @@ pub(crate) fn parse(id: &str, rooms: &[RoomName]) -> Result<Vec<Option<Position>
 
 /// FNV-1a, cut to 36 bits: stable over processes and versions, because clients keep ids.
 fn hash(room: &RoomName) -> u64 {
-    let wide = room.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let wide = room
+        .as_str()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     (wide ^ wide >> 36) & 0xf_ffff_ffff
 }
 
@@ -192,7 +193,18 @@ mod tests {
 
     #[test]
     fn garbage_is_no_id() {
-        for bad in ["", "x", "e:-1", "e:18446744073709551616", ":1", "m.", "m.e.1", "m.e.1:9:1", "m.e.1:0:ffffffffffffffff", "e:1:2"] {
+        for bad in [
+            "",
+            "x",
+            "e:-1",
+            "e:18446744073709551616",
+            ":1",
+            "m.",
+            "m.e.1",
+            "m.e.1:9:1",
+            "m.e.1:0:ffffffffffffffff",
+            "e:1:2",
+        ] {
             let parsed = parse(bad, &rooms(2));
             assert!(parsed.is_err() || bad == "m.", "{bad}");
         }
@@ -202,13 +214,15 @@ mod tests {
     #[test]
     fn records_become_events_whose_ids_hold_all_positions() {
         let rooms = rooms(2);
-        let mut compose = Marks::new(rooms.clone(), vec![None, None], Carriage::Body).compose(Bytes::from_static(b"HEAD"));
+        let mut compose =
+            Marks::new(rooms.clone(), vec![None, None], Carriage::Body).compose(Bytes::from_static(b"HEAD"));
         let mut joined = BytesMut::new();
         joined.extend_from_slice(&record(Some((&rooms[0], &place("e", 1))), b""));
         joined.extend_from_slice(&record(None, b":keep-alive\n\n"));
         joined.extend_from_slice(&record(Some((&rooms[1], &place("f", 2))), b"data: x\n\n"));
         let text = String::from_utf8(compose(joined.freeze()).to_vec()).unwrap();
-        let expected = format!("HEAD:keep-alive\n\nid: m.e,f.{:x}:0:1.{:x}:1:2\ndata: x\n\n", hash(&rooms[0]), hash(&rooms[1]));
+        let expected =
+            format!("HEAD:keep-alive\n\nid: m.e,f.{:x}:0:1.{:x}:1:2\ndata: x\n\n", hash(&rooms[0]), hash(&rooms[1]));
         assert_eq!(text, expected);
     }
 }

@@ -211,7 +211,9 @@ attack('without files left the server neither ends nor spins, and recovers', asy
 }, { under: ['prlimit', '--nofile=64:64'] });
 
 test('SIGTERM under every kind of load ends the server well', async () => {
-  const server = await Server.start({ config: '[shutdown]\ngrace_ms = 5000\n' });
+  const server = await Server.start({
+    config: '[limits]\nhead_timeout_ms = 60000\nbody_timeout_ms = 60000\n[shutdown]\ngrace_ms = 5000\n',
+  });
   const peers = [];
   const open = async (bytes) => {
     const peer = await Peer.connect(server);
@@ -222,10 +224,9 @@ test('SIGTERM under every kind of load ends the server well', async () => {
   try {
     const busy = room();
     const publish = request({ type: 'broadcast', room: busy, payload: KIB, ref: 1 });
+    const publishers = [];
     for (let n = 0; n < 20; n += 1) {
-      const publisher = await open(upgradeRequest());
-      const flood = () => { if (!publisher.over) publisher.write(Buffer.concat(Array(20).fill(publish))).then(() => setImmediate(flood)); };
-      flood();
+      publishers.push(await open(upgradeRequest()));
       const slow = await open(Buffer.concat([Buffer.from(upgradeRequest()), request({ type: 'join', room: busy })]));
       await slow.head();
       slow.socket.pause();
@@ -237,7 +238,13 @@ test('SIGTERM under every kind of load ends the server well', async () => {
       await open('');
       await open(Buffer.concat([Buffer.from(upgradeRequest()), frame(TEXT, 'half', { fin: false }), frame(PING)]));
     }
-    await until(async () => (await health(server)).connections >= 180, 'the load to build up');
+    await until(async () => (await health(server)).connections > 180, 'the connections to come in');
+    for (const publisher of publishers) {
+      const flood = () => { if (!publisher.over) publisher.write(Buffer.concat(Array(20).fill(publish))).then(() => setImmediate(flood)); };
+      flood();
+    }
+    const head = async () => Number((await (await server.events(busy, '?limit=1')).json()).next.split(':')[1]);
+    await until(async () => (await head()) > 2000, 'the flood to rise', 60_000);
     server.process.kill('SIGTERM');
     assert.deepEqual(await within(20_000, server.exited, 'the server to end'), { code: 0, signal: null });
     assert.doesNotMatch(server.log, /panick/);

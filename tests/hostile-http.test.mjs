@@ -207,7 +207,7 @@ for (const owned of ['user:alice', 'inbox:alice', 'sio:/:x']) {
 const BODIES = [
   ['no JSON', 'hello', 'invalid_message'],
   ['an empty body', '', 'invalid_message'],
-  ['no object', '[]', 'invalid_field'],
+  ['no object', '[]', 'invalid_message'],
   ['no payload', '{}', 'invalid_field'],
   ['two payloads', '{"payload":1,"payload":2}', 'invalid_field'],
   ['900,000 opened brackets', `{"payload":${'['.repeat(900_000)}`, 'invalid_message'],

@@ -88,6 +88,12 @@ impl App {
 /// A connection that is counted.
 pub(crate) struct Open(Arc<App>);
 
+impl Open {
+    pub(crate) fn app(&self) -> &Arc<App> {
+        &self.0
+    }
+}
+
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);

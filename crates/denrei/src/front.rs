@@ -92,26 +92,25 @@ fn hand_over(door: &Arc<Door>, stream: TcpStream, place: &Place) -> io::Result<(
 }
 
 async fn serve(door: Arc<Door>, stream: TcpStream, shard: ShardHandle) {
-    let Some(_open) = door.app.admit() else {
+    let Some(open) = door.app.admit() else {
         let full = Refusal::later(Code::TooManyConnections, "the server has as many connections as it may");
         return refuse(&stream, &head::response(&full, &[])).await;
     };
     // Boxed parts: the future of an idle session is the size of its largest part.
     let head_time = door.app.config.limits.head;
     let first = Box::pin(tokio::time::timeout(head_time, first(&door.app, &stream))).await;
-    let app = Arc::clone(&door.app);
     match first {
+        // A task of its own: this one has grown by what came before.
         Ok(Ok(First::WebSocket(opening, early))) => {
-            drop(door);
-            websocket::serve_socket(app, stream, &shard, *opening, early).await;
+            tokio::spawn(websocket::serve_socket(open, stream, &shard, *opening, early));
         }
         Ok(Ok(First::Sse(opening, cors))) => {
-            drop(door);
-            sse::serve_socket(app, stream, &shard, *opening, &cors).await;
+            tokio::spawn(sse::serve_socket(open, stream, &shard, *opening, &cors));
         }
         Ok(Ok(First::Refused(response))) => refuse(&stream, &response).await,
         Ok(Ok(First::Other(prefix))) => {
-            Box::pin(serve_http(door, Rewind::new(prefix, stream, app.config.limits.body))).await
+            let body_time = door.app.config.limits.body;
+            Box::pin(serve_http(door, Rewind::new(prefix, stream, body_time))).await
         }
         // Gone, or too slow to say what it wants.
         Ok(Err(_)) | Err(_) => {}

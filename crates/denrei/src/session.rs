@@ -10,7 +10,7 @@ use denrei_hub::{Cursor, Found, Notice, Outbox, Position, Reader, ReaderKey, Roo
 use denrei_proto::codes::Code;
 use tokio::time::Instant;
 
-use crate::app::App;
+use crate::app::{App, Open};
 use crate::identity::Identity;
 use crate::link::{Link, Patience, Woke};
 use crate::policy::Action;
@@ -27,6 +27,7 @@ pub(crate) struct Session {
     /// The log could not be read: not before this time again.
     pause: Option<Instant>,
     seat: Seat,
+    _open: Open,
 }
 
 struct Joined {
@@ -55,14 +56,15 @@ pub(crate) enum Owed<'a> {
 }
 
 impl Session {
-    pub(crate) fn new(app: Arc<App>, outbox: Arc<Outbox>, identity: Identity, heartbeat: Duration) -> Self {
+    pub(crate) fn new(open: Open, outbox: Arc<Outbox>, identity: Identity, heartbeat: Duration) -> Self {
         let period = u32::try_from(heartbeat.as_secs()).unwrap_or(u32::MAX).max(1);
+        let app = Arc::clone(open.app());
         let seat = app.hub.enter(Arc::clone(&outbox), identity.user.clone(), period);
         if app.is_stopping() {
             // It came in before the server began to stop, and was not there yet when everybody was told.
             outbox.notify(Notice::Shutdown);
         }
-        Self { app, outbox, identity, rooms: Vec::new(), cursors: Vec::new(), pause: None, seat }
+        Self { app, outbox, identity, rooms: Vec::new(), cursors: Vec::new(), pause: None, seat, _open: open }
     }
 
     /// The client turns out to be somebody.

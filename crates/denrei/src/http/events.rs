@@ -94,7 +94,7 @@ pub(super) async fn events(
     let facts = Facts::of(&parts);
     let accept = parts.headers.get(ACCEPT).and_then(|value| value.to_str().ok());
     if accept.is_some_and(|accept| accept.contains("text/event-stream")) {
-        return Ok(streams::stream(app, identity, &facts));
+        return Ok(streams::stream(&app, identity, &facts));
     }
     let room = RoomName::parse(facts.parameter("room").as_deref().unwrap_or("all"))?;
     let query = Query::parse(&app, &facts, Some(app.config.poll.wait))?;

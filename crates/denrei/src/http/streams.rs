@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_util::io::ReaderStream;
 
-use crate::app::App;
+use crate::app::{App, Open};
 use crate::facts::Facts;
 use crate::front::Rewind;
 use crate::identity::Identity;
@@ -60,9 +60,9 @@ pub(super) async fn websocket(
     opening.response.clear();
     tokio::spawn(async move {
         // Counted anew: for hyper the connection has ended.
-        let _open = app.admit();
+        let Some(open) = app.admit() else { return };
         match upgrade.await {
-            Ok(upgraded) => serve(Arc::clone(&app), upgraded, opening).await,
+            Ok(upgraded) => serve(open, upgraded, opening).await,
             Err(error) => tracing::debug!(%error, "a connection was lost before it became a WebSocket"),
         }
     });
@@ -70,24 +70,24 @@ pub(super) async fn websocket(
 }
 
 /// A plain socket is taken out of hyper's hands, and costs what a native one costs.
-async fn serve(app: Arc<App>, upgraded: Upgraded, opening: websocket::Opening) {
-    let shard = app.hub.shard().clone();
+async fn serve(open: Open, upgraded: Upgraded, opening: websocket::Opening) {
+    let shard = open.app().hub.shard().clone();
     let upgraded = match upgraded.downcast::<TokioIo<Rewind>>() {
         Ok(parts) => {
             let (socket, mut early) = parts.io.into_inner().into_parts();
             early.splice(0..0, parts.read_buf);
-            return websocket::serve_socket(app, socket, &shard, opening, early).await;
+            return websocket::serve_socket(open, socket, &shard, opening, early).await;
         }
         Err(upgraded) => upgraded,
     };
     match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => {
             let socket = parts.io.into_inner();
-            websocket::serve_socket(app, socket, &shard, opening, parts.read_buf.to_vec()).await;
+            websocket::serve_socket(open, socket, &shard, opening, parts.read_buf.to_vec()).await;
         }
         Err(upgraded) => {
             let link = Link::foreign(TokioIo::new(upgraded), Box::new(|bytes| bytes));
-            websocket::serve_stream(app, link, opening).await;
+            websocket::serve_stream(open, link, opening).await;
         }
     }
 }
@@ -99,20 +99,24 @@ pub(super) async fn sse(
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    stream(app, identity, &Facts::of(&parts))
+    stream(&app, identity, &Facts::of(&parts))
 }
 
 /// Answers with an event stream.
-pub(super) fn stream(app: Arc<App>, identity: Identity, facts: &Facts<'_>) -> Response {
+pub(super) fn stream(app: &Arc<App>, identity: Identity, facts: &Facts<'_>) -> Response {
     if app.is_stopping() {
         return stopping();
     }
-    let opening = match sse::open(&app, facts, identity) {
+    let opening = match sse::open(app, facts, identity) {
         Ok(opening) => opening,
         Err(refusal) => return refusal.into_response(),
     };
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    tokio::spawn(sse::serve_stream(app, ours, opening));
+    let Some(open) = app.admit() else {
+        let full = Refusal::later(Code::TooManyConnections, "the server has as many connections as it may");
+        return full.into_response();
+    };
+    tokio::spawn(sse::serve_stream(open, ours, opening));
     let mut response = (sse::HEADERS, Body::from_stream(ReaderStream::new(theirs))).into_response();
     if facts.minor_version < 2 {
         // Connection-specific fields are errors in HTTP/2 (RFC 9113 §8.2.2).

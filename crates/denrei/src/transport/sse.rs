@@ -11,7 +11,7 @@ use denrei_proto::native::Answer;
 use denrei_proto::sse::{self, Carriage, Format};
 use tokio::net::TcpStream;
 
-use crate::app::{App, client_id};
+use crate::app::{App, Open, client_id};
 use crate::facts::Facts;
 use crate::identity::Identity;
 use crate::link::{Link, Woke};
@@ -73,7 +73,7 @@ pub(crate) const HEADERS: [(&str, &str); 3] =
 
 /// Serves a TCP socket: sends the head with `cors`, then everything, as chunks.
 pub(crate) fn serve_socket(
-    app: Arc<App>,
+    open: Open,
     socket: TcpStream,
     shard: &ShardHandle,
     opening: Opening,
@@ -85,25 +85,26 @@ pub(crate) fn serve_socket(
         Format::Payload if opening.rooms.len() == 1 => wires::SSE,
         Format::Envelope if opening.rooms.len() == 1 => wires::SSE_ENVELOPE,
         format => {
-            let outbox = app.hub.outbox(client_id(), record_wire(format), None, shard);
+            let outbox = open.app().hub.outbox(client_id(), record_wire(format), None, shard);
             let link = Link::foreign(socket, opening.marks(Carriage::Chunked).compose(head));
-            return run(app, outbox, link, opening);
+            return run(open, outbox, link, opening);
         }
     };
-    let outbox = app.hub.outbox(client_id(), wire, Some(socket), shard);
+    let outbox = open.app().hub.outbox(client_id(), wire, Some(socket), shard);
     outbox.push(head);
-    run(app, outbox, Link::Socket, opening)
+    run(open, outbox, Link::Socket, opening)
 }
 
 /// Serves a body that someone else carries.
 pub(crate) fn serve_stream(
-    app: Arc<App>,
+    open: Open,
     stream: impl crate::link::Stream + 'static,
     opening: Opening,
 ) -> impl Future<Output = ()> {
-    let outbox = app.hub.outbox(client_id(), record_wire(opening.format), None, app.hub.shard());
+    let hub = &open.app().hub;
+    let outbox = hub.outbox(client_id(), record_wire(opening.format), None, hub.shard());
     let link = Link::foreign(stream, opening.marks(Carriage::Body).compose(Bytes::new()));
-    run(app, outbox, link, opening)
+    run(open, outbox, link, opening)
 }
 
 impl Opening {
@@ -129,9 +130,9 @@ fn head(cors: &[(&'static str, String)]) -> Bytes {
     head.into()
 }
 
-fn run(app: Arc<App>, outbox: Arc<Outbox>, link: Link, opening: Opening) -> impl Future<Output = ()> + use<> {
-    let keep_alive = app.config.sse.keep_alive;
-    let session = Session::new(app, outbox, opening.identity, keep_alive);
+fn run(open: Open, outbox: Arc<Outbox>, link: Link, opening: Opening) -> impl Future<Output = ()> + use<> {
+    let keep_alive = open.app().config.sse.keep_alive;
+    let session = Session::new(open, outbox, opening.identity, keep_alive);
     let stream = Stream { session, link, rooms: opening.rooms, missing: 0, arrived: Vec::new(), stalled: false };
     Box::new(stream).run(opening.since)
 }

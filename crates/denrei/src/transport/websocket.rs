@@ -10,7 +10,7 @@ use denrei_proto::native::{Answer, answer};
 use denrei_proto::ws::{self, Decoder, Event, HandshakeError, Negotiated, UpgradeRequest, Violation};
 use tokio::net::TcpStream;
 
-use crate::app::{App, client_id, now_ms};
+use crate::app::{App, Open, client_id, now_ms};
 use crate::dispatch::{self, UnderWay, Waiting, dispatch};
 use crate::facts::Facts;
 use crate::identity::Identity;
@@ -68,23 +68,24 @@ impl Opening {
 ///
 /// Not an async function, which would keep its arguments beside what it makes of them: see [`Connection::run`].
 pub(crate) fn serve_socket(
-    app: Arc<App>,
+    open: Open,
     socket: TcpStream,
     shard: &ShardHandle,
     opening: Opening,
     early: Vec<u8>,
 ) -> impl Future<Output = ()> + use<> {
-    let wire = opening.wire(&app);
-    let outbox = app.hub.outbox(client_id(), wire, Some(socket), shard);
+    let wire = opening.wire(open.app());
+    let outbox = open.app().hub.outbox(client_id(), wire, Some(socket), shard);
     outbox.push(opening.response.into());
-    Connection::new(app, outbox, Link::Socket, opening.identity, opening.deflate, early).run()
+    Connection::new(open, outbox, Link::Socket, opening.identity, opening.deflate, early).run()
 }
 
 /// Serves a stream whose 101 was sent by someone else.
-pub(crate) fn serve_stream(app: Arc<App>, link: Link, opening: Opening) -> impl Future<Output = ()> {
-    let wire = opening.wire(&app);
-    let outbox = app.hub.outbox(client_id(), wire, None, app.hub.shard());
-    Connection::new(app, outbox, link, opening.identity, opening.deflate, Vec::new()).run()
+pub(crate) fn serve_stream(open: Open, link: Link, opening: Opening) -> impl Future<Output = ()> {
+    let wire = opening.wire(open.app());
+    let hub = &open.app().hub;
+    let outbox = hub.outbox(client_id(), wire, None, hub.shard());
+    Connection::new(open, outbox, link, opening.identity, opening.deflate, Vec::new()).run()
 }
 
 /// What a connection's loop owns.
@@ -103,19 +104,20 @@ struct Connection {
 
 impl Connection {
     fn new(
-        app: Arc<App>,
+        open: Open,
         outbox: Arc<Outbox>,
         link: Link,
         identity: Identity,
         deflate: Option<Negotiated>,
         early: Vec<u8>,
     ) -> Box<Self> {
+        let config = &open.app().config;
         let limits = ws::Limits {
-            message: app.config.limits.message,
-            frame: app.config.limits.message,
-            fragments: app.config.limits.fragments,
+            message: config.limits.message,
+            frame: config.limits.message,
+            fragments: config.limits.fragments,
         };
-        let heartbeat = app.config.websocket.heartbeat;
+        let heartbeat = config.websocket.heartbeat;
         let welcome = Answer::Welcome {
             client: outbox.client(),
             user: identity.user.as_ref().map(Name::as_str),
@@ -124,7 +126,7 @@ impl Connection {
         };
         outbox.push(welcome.encode());
         Box::new(Self {
-            session: Session::new(app, outbox, identity, heartbeat),
+            session: Session::new(open, outbox, identity, heartbeat),
             decoder: Decoder::new(limits, deflate),
             under_way: UnderWay::default(),
             link,

@@ -63,8 +63,9 @@ for (const keep of ['store', 'memory']) {
 const lastAcked = (history) => history.publishes.findLast((publish) => publish.acked !== undefined);
 const roomOf = (history) => Object.values(history.rooms)[0];
 const messages = (reader) => reader.steps.filter((step) => step.kind === 'message');
-const middle = (reader) => reader.steps.findIndex((step, index) =>
-  index > 60 && step.kind === 'message' && reader.steps[index + 1]?.kind === 'message');
+/** Where, past its beginning, a reader saw three messages in a row. */
+const middle = (reader) => reader.steps.findIndex((_, index) =>
+  index > 40 && reader.steps.slice(index, index + 3).filter(({ kind }) => kind === 'message').length === 3);
 const without = (steps, index) => steps.toSpliced(index, 1);
 
 /** What goes wrong, on the rooms it can go wrong in, and the property that must be said to be broken. */

@@ -140,7 +140,12 @@ fn positive<T: PartialOrd + Default>(name: &str, said: Option<T>) -> Result<Opti
     }
 }
 
-fn within<T: PartialOrd + std::fmt::Display>(name: &str, said: Option<T>, least: T, most: T) -> Result<Option<T>, String> {
+fn within<T: PartialOrd + std::fmt::Display>(
+    name: &str,
+    said: Option<T>,
+    least: T,
+    most: T,
+) -> Result<Option<T>, String> {
     match said {
         Some(number) if number < least || number > most => Err(format!("{name}: is {least} to {most}")),
         said => Ok(said),

@@ -10,12 +10,12 @@ const ARROWS: [(&str, &[&str], &[&str]); 7] = [
     ("denrei-hub", &[], &["axum", "hyper", "http", "serde_json", "rusqlite", "redis", "async-nats"]),
     ("denrei-store", &["denrei-hub"], &["axum", "hyper", "http", "redis", "async-nats"]),
     ("denrei-bus", &["denrei-hub"], &["axum", "hyper", "http", "rusqlite"]),
-    ("denrei", &["denrei-proto", "denrei-collab", "denrei-hub", "denrei-store"], &["clap", "toml", "redis", "async-nats"]),
     (
-        "denrei-server",
-        &["denrei", "denrei-proto", "denrei-collab", "denrei-hub", "denrei-store", "denrei-bus"],
-        &[],
+        "denrei",
+        &["denrei-proto", "denrei-collab", "denrei-hub", "denrei-store"],
+        &["clap", "toml", "redis", "async-nats"],
     ),
+    ("denrei-server", &["denrei", "denrei-proto", "denrei-collab", "denrei-hub", "denrei-store", "denrei-bus"], &[]),
 ];
 
 #[test]
@@ -74,7 +74,11 @@ fn every_crate_forbids_unsafe_code_through_the_workspace() {
     assert!(root.contains("unsafe_code = \"forbid\""));
     for manifest in manifests() {
         let text = fs::read_to_string(&manifest).unwrap();
-        assert!(text.contains("[lints]\nworkspace = true"), "{} does not take the workspace's lints", manifest.display());
+        assert!(
+            text.contains("[lints]\nworkspace = true"),
+            "{} does not take the workspace's lints",
+            manifest.display()
+        );
     }
 }
 

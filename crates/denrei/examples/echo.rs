@@ -94,7 +94,7 @@ async fn receive<'b>(outbox: &Outbox, buffer: &'b mut [u8]) -> io::Result<&'b mu
 /// frame, and the connection is let go when the peer has closed too.
 async fn say_goodbye(outbox: &Outbox, buffer: &mut [u8], code: u16, reason: &str) -> io::Result<()> {
     const PATIENCE: Duration = Duration::from_secs(5);
-    outbox.push(ws::close(code, reason));
+    outbox.seal(ws::close(code, reason));
     let farewell = async {
         outbox.flush();
         while outbox.is_blocked() {

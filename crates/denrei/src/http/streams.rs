@@ -51,13 +51,13 @@ pub(super) async fn websocket(
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-    for (name, value) in opening.headers.drain(..) {
+    for (name, value) in opening.headers() {
         if let Ok(value) = HeaderValue::from_str(&value) {
             response.headers_mut().insert(HeaderName::from_static(name), value);
         }
     }
     // hyper has sent the answer when the upgrade comes.
-    opening.response.clear();
+    opening.announced = true;
     tokio::spawn(async move {
         // Counted anew: for hyper the connection has ended.
         let Some(open) = app.admit() else { return };

@@ -25,10 +25,11 @@ const JSON: &str = "denrei.v1.json";
 pub(crate) struct Opening {
     identity: Identity,
     deflate: Option<Negotiated>,
-    /// The whole answer, for the front door.
-    pub(crate) response: Vec<u8>,
-    /// Its headers, for hyper.
-    pub(crate) headers: Vec<(&'static str, String)>,
+    key: String,
+    subprotocol: Option<String>,
+    extensions: Option<String>,
+    /// Whether somebody else sends the 101.
+    pub(crate) announced: bool,
 }
 
 /// Agrees on a WebSocket.
@@ -44,15 +45,27 @@ pub(crate) fn open(app: &App, facts: &Facts<'_>, identity: Identity) -> Result<O
     let offers = facts.all("sec-websocket-extensions");
     let agreed = app.config.websocket.deflate.as_ref().and_then(|deflate| ws::negotiate(offers, deflate));
     let (deflate, extensions) = agreed.unzip();
-    let mut response = Vec::with_capacity(256);
-    ws::write_response(&mut response, key, subprotocol, extensions.as_deref());
-    let mut headers = vec![("sec-websocket-accept", ws::accept_key(key))];
-    headers.extend(subprotocol.map(|name| ("sec-websocket-protocol", name.to_owned())));
-    headers.extend(extensions.map(|value| ("sec-websocket-extensions", value)));
-    Ok(Opening { identity, deflate, response, headers })
+    let subprotocol = subprotocol.map(str::to_owned);
+    Ok(Opening { identity, deflate, key: key.to_owned(), subprotocol, extensions, announced: false })
 }
 
 impl Opening {
+    /// The headers of the 101 that tell what was agreed on.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let agreed = [
+            ("sec-websocket-accept", Some(ws::accept_key(&self.key))),
+            ("sec-websocket-protocol", self.subprotocol.clone()),
+            ("sec-websocket-extensions", self.extensions.clone()),
+        ];
+        agreed.into_iter().filter_map(|(name, value)| Some((name, value?)))
+    }
+
+    fn response(&self) -> Vec<u8> {
+        let mut response = Vec::with_capacity(256);
+        ws::write_response(&mut response, &self.key, self.subprotocol.as_deref(), self.extensions.as_deref());
+        response
+    }
+
     /// The frames that this client gets.
     fn wire(&self, app: &App) -> Wire {
         let window = app.config.websocket.deflate.map_or(15, |deflate| deflate.server_max_window_bits);
@@ -76,7 +89,9 @@ pub(crate) fn serve_socket(
 ) -> impl Future<Output = ()> + use<> {
     let wire = opening.wire(open.app());
     let outbox = open.app().hub.outbox(client_id(), wire, Some(socket), shard);
-    outbox.push(opening.response.into());
+    if !opening.announced {
+        outbox.push(opening.response().into());
+    }
     Connection::new(open, outbox, Link::Socket, opening.identity, opening.deflate, early).run()
 }
 

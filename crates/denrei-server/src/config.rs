@@ -1,6 +1,7 @@
 //! Settings: flags before the environment, the environment before the file, the file before the defaults.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -99,9 +100,12 @@ fn websocket(file: file::WebSocket, config: &mut Config) -> Result<(), String> {
     set(&mut config.websocket.heartbeat, seconds("websocket.heartbeat_ms", file.heartbeat_ms)?);
     set(&mut config.websocket.subprotocols, file.subprotocols);
     let mut deflate = config.websocket.deflate.unwrap_or_default();
-    set(&mut deflate.level, within("websocket.deflate_level", file.deflate_level, 1, 9)?);
+    set(&mut deflate.level, within("websocket.deflate_level", file.deflate_level, &(1..=9))?);
     set(&mut deflate.threshold, file.deflate_threshold_bytes);
-    set(&mut deflate.server_max_window_bits, within("websocket.deflate_window_bits", file.deflate_window_bits, 9, 15)?);
+    set(
+        &mut deflate.server_max_window_bits,
+        within("websocket.deflate_window_bits", file.deflate_window_bits, &(9..=15))?,
+    );
     set(&mut deflate.client_no_context_takeover, file.client_no_context_takeover);
     config.websocket.deflate = file.deflate.unwrap_or(true).then_some(deflate);
     Ok(())
@@ -140,14 +144,12 @@ fn positive<T: PartialOrd + Default>(name: &str, said: Option<T>) -> Result<Opti
     }
 }
 
-fn within<T: PartialOrd + std::fmt::Display>(
-    name: &str,
-    said: Option<T>,
-    least: T,
-    most: T,
-) -> Result<Option<T>, String> {
+fn within<T>(name: &str, said: Option<T>, range: &RangeInclusive<T>) -> Result<Option<T>, String>
+where
+    T: PartialOrd + std::fmt::Display,
+{
     match said {
-        Some(number) if number < least || number > most => Err(format!("{name}: is {least} to {most}")),
+        Some(number) if !range.contains(&number) => Err(format!("{name}: is {} to {}", range.start(), range.end())),
         said => Ok(said),
     }
 }

@@ -101,6 +101,7 @@ impl Drop for Open {
 }
 
 /// What a client wants to publish.
+#[derive(Clone, Copy)]
 pub(crate) struct Publish<'a> {
     pub(crate) room: &'a str,
     pub(crate) event: &'a str,

@@ -77,7 +77,7 @@ pub(crate) async fn join(
     since: Option<Position>,
     echo: bool,
 ) {
-    let reference = reference.and_then(|text| Ref::read(text));
+    let reference = reference.and_then(Ref::read);
     match session.join(room, echo).await {
         Ok(reader) => {
             let place = reader.place();

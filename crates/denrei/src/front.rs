@@ -110,7 +110,7 @@ async fn serve(door: Arc<Door>, stream: TcpStream, shard: ShardHandle) {
         Ok(Ok(First::Refused(response))) => refuse(&stream, &response).await,
         Ok(Ok(First::Other(prefix))) => {
             let body_time = door.app.config.limits.body;
-            Box::pin(serve_http(door, Rewind::new(prefix, stream, body_time))).await
+            Box::pin(serve_http(door, Rewind::new(prefix, stream, body_time))).await;
         }
         // Gone, or too slow to say what it wants.
         Ok(Err(_)) | Err(_) => {}

@@ -48,6 +48,7 @@ pub(crate) enum Attention {
 }
 
 /// What to write, in a transport's own words.
+#[derive(Clone, Copy)]
 pub(crate) enum Owed<'a> {
     /// A message.
     Message(&'a denrei_hub::Message),
@@ -93,10 +94,10 @@ impl Session {
 
     /// Begins to receive a room that was joined: what follows `since`, or what follows the join.
     pub(crate) fn follow(&mut self, room: &RoomName, since: Option<Position>) {
-        if !self.replay(room, since) {
-            if let Some(joined) = self.joined(room) {
-                joined.reader.live();
-            }
+        if !self.replay(room, since)
+            && let Some(joined) = self.joined(room)
+        {
+            joined.reader.live();
         }
     }
 

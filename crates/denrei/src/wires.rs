@@ -1,7 +1,7 @@
 //! How messages look on each kind of connection: the one place where the hub's message meets the protocols.
 
 use bytes::Bytes;
-use denrei_hub::{Encode, Encoders, Kind, Message, Wire};
+use denrei_hub::{Encode, Encoders, Kind, Message, Name, Wire};
 use denrei_proto::native::Event;
 use denrei_proto::sse::{self, Carriage, Format};
 use denrei_proto::ws::{self, DeflateConfig, FrameWriter, Opcode};
@@ -50,7 +50,7 @@ pub(crate) fn event(message: &Message) -> Event<'_> {
         event: message.event.as_str(),
         payload: &message.payload,
         from: message.from.as_deref(),
-        user: message.user.as_ref().map(|user| user.as_str()),
+        user: message.user.as_ref().map(Name::as_str),
         seq: message.seq.0,
         epoch: message.epoch.as_str(),
         timestamp: message.timestamp,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use denrei_hub::{Outbox, Position, RoomName, ShardHandle, Wire};
+use denrei_hub::{Cursor, Outbox, Position, RoomName, ShardHandle, Wire};
 use denrei_proto::codes::Code;
 use denrei_proto::native::Answer;
 use denrei_proto::sse::{self, Carriage, Format};
@@ -190,11 +190,11 @@ impl Stream {
 
     fn connected(&mut self) {
         let retry = format!("retry: {}\n\n", self.session.app.config.sse.retry.as_millis());
-        self.push(None, retry.into_bytes());
+        self.push(None, retry.as_bytes());
         let arrived = std::mem::take(&mut self.arrived);
         let (last, others) = arrived.split_last().expect("a stream has at least one room");
         for mark in others {
-            self.push(Some(mark), Vec::new());
+            self.push(Some(mark), b"");
         }
         let data = serde_json::json!({ "clientId": &**self.session.outbox.client() }).to_string();
         self.emit(Some(last), "connected", data.as_bytes());
@@ -212,18 +212,10 @@ impl Stream {
             }
             None => {}
         }
-        if self.session.is_behind() {
-            if let Some(cursor) = Box::pin(self.session.page(encode)).await {
-                if self.missing == 0 {
-                    cursor.live();
-                } else {
-                    self.missing -= 1;
-                    self.arrived.push((cursor.room().clone(), cursor.place().clone()));
-                    if self.missing == 0 {
-                        self.connected();
-                    }
-                }
-            }
+        if self.session.is_behind()
+            && let Some(cursor) = Box::pin(self.session.page(encode)).await
+        {
+            self.arrive(&cursor);
         }
         // What a client sends on a stream means nothing; that it closes does.
         if self.session.wait(&mut self.link, true).await? == Woke::Readable {
@@ -245,14 +237,26 @@ impl Stream {
             outbox.end();
             return Err(io::ErrorKind::TimedOut.into());
         }
-        self.push(None, sse::KEEP_ALIVE.to_vec());
+        self.push(None, sse::KEEP_ALIVE);
         Ok(())
+    }
+
+    /// A log has been paged to its end: the reader goes live, or waits for the others before `connected`.
+    fn arrive(&mut self, cursor: &Cursor) {
+        if self.missing == 0 {
+            return cursor.live();
+        }
+        self.missing -= 1;
+        self.arrived.push((cursor.room().clone(), cursor.place().clone()));
+        if self.missing == 0 {
+            self.connected();
+        }
     }
 
     fn goodbye(&mut self) {
         let delay = self.session.app.reconnect_delay_ms(self.session.outbox.number());
         let data = serde_json::json!({ "message": Answer::SHUTDOWN, "reconnectDelay": delay }).to_string();
-        self.push(None, format!("retry: {delay}\n").into_bytes());
+        self.push(None, format!("retry: {delay}\n").as_bytes());
         self.emit(None, "server:shutdown", data.as_bytes());
         self.end();
     }
@@ -263,13 +267,13 @@ impl Stream {
     }
 
     fn emit(&self, mark: Option<&(RoomName, Position)>, name: &str, data: &[u8]) {
-        self.push(mark, sse::fields(None, name, data, Carriage::Body));
+        self.push(mark, &sse::fields(None, name, data, Carriage::Body));
     }
 
     /// Queues bytes of the stream behind which it stands at `mark`.
-    fn push(&self, mark: Option<&(RoomName, Position)>, body: Vec<u8>) {
+    fn push(&self, mark: Option<&(RoomName, Position)>, body: &[u8]) {
         let mark = mark.map(|(room, place)| (room, place));
-        self.session.outbox.push(lay(self.session.outbox.wire(), mark, &body));
+        self.session.outbox.push(lay(self.session.outbox.wire(), mark, body));
     }
 }
 

@@ -217,10 +217,10 @@ impl Connection {
             let stop = self.decode(&mut early);
             return self.after(stop).await;
         }
-        if self.session.is_behind() {
-            if let Some(cursor) = Box::pin(self.session.page(encode)).await {
-                cursor.live();
-            }
+        if self.session.is_behind()
+            && let Some(cursor) = Box::pin(self.session.page(encode)).await
+        {
+            cursor.live();
         }
         let reading = self.may_read();
         match self.session.wait(&mut self.link, reading).await {
@@ -253,9 +253,8 @@ impl Connection {
 
     async fn after(&mut self, stop: Option<Stop>) -> Result<(), End> {
         match stop {
-            None => {}
+            None | Some(Stop::Wait(Waiting::Room)) => {}
             Some(Stop::End(end)) => return Err(end),
-            Some(Stop::Wait(Waiting::Room)) => {}
             Some(Stop::Wait(Waiting::Join { reference, room, since, echo })) => {
                 // Boxed: an idle session does not carry the room for this.
                 Box::pin(dispatch::join(&mut self.session, reference.as_deref(), &room, since, echo)).await;

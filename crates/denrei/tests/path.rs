@@ -1,5 +1,7 @@
 //! The path of a message, step by step, through a real server and real sockets: `ARCHITECTURE.md` as a test.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::time::Duration;
 
 use axum::Router;

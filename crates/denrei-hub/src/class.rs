@@ -1,8 +1,8 @@
 //! Room classes: configuration that says where the log of a room lives.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::Map;
 use crate::ids::RoomName;
 
 /// Where the log of a room lives.
@@ -44,14 +44,14 @@ pub struct Class {
 /// the settings of `live`.
 #[derive(Clone, Debug)]
 pub struct Classes {
-    by_name: Map<Box<str>, Class>,
+    by_name: BTreeMap<Box<str>, Class>,
     live: Class,
 }
 
 impl Default for Classes {
     fn default() -> Self {
         let live = Class { keep: Keep::Memory(Window::default()) };
-        let mut classes = Self { by_name: Map::default(), live };
+        let mut classes = Self { by_name: BTreeMap::new(), live };
         classes.set("live", live);
         classes.set("signal", Class { keep: Keep::None });
         for stored in ["feed", "chat", "inbox", "doc"] {

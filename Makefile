@@ -8,13 +8,13 @@ CARGO ?= cargo
 run:
 	$(CARGO) run --quiet -p denrei-server -- serve
 
-# Everything that must hold for a change to land.
+# Everything that must hold for a change to land. `cargo test` builds the binary and the examples too, with the features
+# that the tests need: another `cargo build` would build half of the tree again with others.
 test:
 	tests/prepare
 	$(CARGO) fmt --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) test --workspace
-	$(CARGO) build -p denrei-server
 	tests/run
 	conformance/autobahn --quick
 
@@ -26,8 +26,6 @@ test-long: test deny
 
 # Other people's suites, all cases; the report is kept in conformance/reports.
 conformance:
-	tests/prepare
-	$(CARGO) build -p denrei-server
 	conformance/autobahn
 
 # Beside the peers, server on one core, generator on the other; results go to docs/benchmarks.md.

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! [`Denrei::router`] is for an application that has a server of its own. [`Denrei::serve`] is the server with the
-//! front door, which costs a tenth of the memory per connection and half of the time per message.
+//! front door, where an event stream takes about a tenth of the memory that hyper keeps for one.
 //!
 //! How a request becomes a message: `front` accepts, `admission` says who may come in, `transport` and `http` speak
 //! the protocols, `dispatch` acts, `session` holds what a client reads; the rest is [`denrei_hub`].

@@ -21,6 +21,19 @@ async function pollAll(server, name, since, total) {
   return events;
 }
 
+test('a stored room lets go of what is older than its class is kept for, and says so', async (t) => {
+  const server = await Server.start({ config: '[classes.brief]\nkeep = "store"\nage_ms = 1000\n' });
+  t.after(() => server.close());
+  for (const kind of ['brief', 'feed']) for (const n of [1, 2, 3]) await server.publish(`${kind}:r`, { payload: n });
+  const { epoch } = (await (await server.events('brief:r', '?limit=1')).json()).events[0] ?? {};
+  const all = async (kind) => (await server.events(`${kind}:r`, `?since=${epoch}:0`)).json();
+  await until(async () => (await all('brief')).events.length === 0, 'the events to go');
+  assert.deepEqual(await all('brief'), { events: [], next: `${epoch}:3`, gap: true });
+  assert.equal((await all('feed')).events.length, 3);
+  const { seq } = await (await server.publish('brief:r', { payload: 4 })).json();
+  assert.equal(seq, 4, 'numbers go on');
+});
+
 describe('one room', () => {
   let server;
   before(async () => {

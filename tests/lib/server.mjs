@@ -10,6 +10,8 @@ import { promisify } from 'node:util';
 
 const BINARY = process.env.DENREI_BIN ?? new URL('../../target/debug/denrei', import.meta.url).pathname;
 const PATIENCE = 20_000;
+// fetch keeps a connection for four seconds, and a server that stops waits for its connections.
+const ONCE = { connection: 'close' };
 
 export class Server {
   /**
@@ -96,17 +98,20 @@ export class Server {
   async publish(room, body, headers = {}) {
     return fetch(`${this.http}/api/rooms/${encodeURIComponent(room)}/events`, {
       method: 'POST',
-      headers: { 'content-type': 'application/json', ...headers },
+      headers: { 'content-type': 'application/json', ...ONCE, ...headers },
       body: typeof body === 'string' ? body : JSON.stringify(body),
     });
   }
 
   async events(room, query = '', options = {}) {
-    return fetch(`${this.http}/api/rooms/${encodeURIComponent(room)}/events${query}`, options);
+    return fetch(`${this.http}/api/rooms/${encodeURIComponent(room)}/events${query}`, {
+      ...options,
+      headers: { ...ONCE, ...options.headers },
+    });
   }
 
   async health() {
-    return (await fetch(`${this.http}/health`)).json();
+    return (await fetch(`${this.http}/health`, { headers: ONCE })).json();
   }
 }
 

@@ -1,6 +1,7 @@
 //! Room classes: configuration that says where the log of a room lives.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::RoomName;
@@ -12,8 +13,8 @@ pub enum Keep {
     None,
     /// In memory, within a window.
     Memory(Window),
-    /// In the store, durable before it is acknowledged.
-    Store,
+    /// In the store, durable before it is acknowledged, for so long; none means for ever.
+    Store(Option<Duration>),
 }
 
 /// How much a memory room keeps: whichever bound is reached first lets go of the oldest.
@@ -44,7 +45,7 @@ pub struct Class {
 /// the settings of `live`.
 #[derive(Clone, Debug)]
 pub struct Classes {
-    by_name: BTreeMap<Box<str>, Class>,
+    by_name: BTreeMap<Arc<str>, Class>,
     live: Class,
 }
 
@@ -54,9 +55,10 @@ impl Default for Classes {
         let mut classes = Self { by_name: BTreeMap::new(), live };
         classes.set("live", live);
         classes.set("signal", Class { keep: Keep::None });
-        for stored in ["feed", "chat", "inbox", "doc"] {
-            classes.set(stored, Class { keep: Keep::Store });
+        for stored in ["feed", "chat", "doc"] {
+            classes.set(stored, Class { keep: Keep::Store(None) });
         }
+        classes.set("inbox", Class { keep: Keep::Store(Some(Duration::from_secs(30 * 24 * 3600))) });
         classes
     }
 }
@@ -80,5 +82,19 @@ impl Classes {
             },
         };
         self.by_name.get(name).copied().unwrap_or(self.live)
+    }
+
+    /// Stored classes that are not kept for ever, and how long they are.
+    pub(crate) fn retained(&self) -> impl Iterator<Item = (&Arc<str>, Duration)> {
+        self.by_name.iter().filter_map(|(name, class)| match class.keep {
+            Keep::Store(age) => Some((name, age?)),
+            Keep::None | Keep::Memory(_) => None,
+        })
+    }
+
+    /// How often to look for what was kept long enough: an event outlives its time by a tenth, or an hour.
+    pub(crate) fn trimming(&self) -> Duration {
+        let shortest = self.retained().map(|(_, age)| age).min().unwrap_or(Duration::MAX);
+        (shortest / 10).clamp(Duration::from_secs(1), Duration::from_secs(3600))
     }
 }

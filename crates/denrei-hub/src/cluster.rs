@@ -1,17 +1,22 @@
 //! What nodes tell one another over a [`Bus`].
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::Map;
-use crate::bus::{Bus, Subject};
+use crate::bus::{Bus, BusError, Subject};
 use crate::ids::{Position, RoomName, Seq};
 use crate::message::Message;
 
 /// The version that begins each node message; others are ignored.
 const VERSION: u8 = 1;
+
+/// How long a subscription may take; a bus that is slower is down.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Rooms named in one heartbeat.
 const NAMED: usize = 1000;
@@ -29,15 +34,30 @@ pub(crate) enum NodeMessage {
 pub(crate) struct Cluster {
     bus: Arc<dyn Bus>,
     published: Mutex<Map<RoomName, Position>>,
+    /// The last subscription failed.
+    down: AtomicBool,
 }
 
 impl Cluster {
     pub(crate) fn new(bus: Arc<dyn Bus>) -> Self {
-        Self { bus, published: Mutex::default() }
+        Self { bus, published: Mutex::default(), down: AtomicBool::new(false) }
     }
 
     pub(crate) fn bus(&self) -> &dyn Bus {
         &*self.bus
+    }
+
+    /// Subscribes; false when the bus cannot, for now. Subscribing to what is subscribed to already changes nothing.
+    pub(crate) async fn hears(&self, subject: &Subject) -> bool {
+        let subscribed = tokio::time::timeout(PATIENCE, self.bus.subscribe(subject)).await;
+        let outcome = subscribed.unwrap_or_else(|_| Err(BusError("it does not answer".into())));
+        let was_down = self.down.swap(outcome.is_err(), Ordering::Relaxed);
+        match &outcome {
+            Err(error) if !was_down => tracing::warn!(%error, "the other nodes cannot be heard"),
+            Ok(()) if was_down => tracing::info!("the other nodes can be heard again"),
+            _ => {}
+        }
+        outcome.is_ok()
     }
 
     /// Tells the other nodes of a message.

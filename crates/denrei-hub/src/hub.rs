@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
@@ -12,7 +12,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 
 use crate::Map;
-use crate::bus::{Bus, BusError, Inbound, Subject};
+use crate::bus::{Bus, Inbound, Subject};
 use crate::class::{Class, Classes, Keep};
 use crate::cluster::{self, Cluster, NodeMessage};
 use crate::cursor::Cursor;
@@ -53,6 +53,17 @@ impl Default for HubConfig {
     }
 }
 
+/// What a hub is built on. Whatever is left out is not there, but for the memory of this process.
+#[derive(Clone, Default)]
+pub struct Backends {
+    /// Keeps memory rooms; none means this process's memory. Nodes of a cluster share one.
+    pub memory: Option<Arc<dyn Log>>,
+    /// Keeps stored rooms; without one they are refused.
+    pub store: Option<Arc<dyn Log>>,
+    /// Joins the hub with those of other nodes.
+    pub bus: Option<Arc<dyn Bus>>,
+}
+
 /// What became of a published draft.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
@@ -60,18 +71,6 @@ pub struct Published {
     pub position: Position,
     /// It had been published before, under the same id.
     pub duplicate: bool,
-}
-
-/// Why the hub could not do what it was asked. Nothing was kept, and the same call may succeed later.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum HubError {
-    /// The room's log failed.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// The bus failed.
-    #[error(transparent)]
-    Bus(#[from] BusError),
 }
 
 struct Inner {
@@ -91,6 +90,8 @@ struct Inner {
     /// Rooms that miss messages, on their way to [`Hub::run`]. Each is in it once, see `catching_up`.
     missing: Mutex<Vec<Arc<Room>>>,
     missed: Notify,
+    /// Rooms that the bus would not subscribe to, until it does.
+    deaf: Mutex<Vec<Interest>>,
 }
 
 impl Hub {
@@ -100,21 +101,17 @@ impl Hub {
     const COMPARE: Duration = Duration::from_secs(2);
 
     /// A hub and its shards. Spawn [`Shard::run`] of each on the runtime that serves its connections, and
-    /// [`Hub::run`] once. Without a `store`, rooms of stored classes are refused.
-    pub fn new(
-        config: HubConfig,
-        encoders: Encoders,
-        store: Option<Arc<dyn Log>>,
-        bus: Option<Arc<dyn Bus>>,
-    ) -> (Self, Vec<Shard>) {
+    /// [`Hub::run`] once.
+    pub fn new(config: HubConfig, encoders: Encoders, backends: Backends) -> (Self, Vec<Shard>) {
         let classes = Arc::new(config.classes);
         let shards: Vec<_> = (0..config.shards.max(1)).map(ShardHandle::new).collect();
         let workers = shards.iter().map(|shard| Shard::new(shard.clone(), encoders.clone())).collect();
+        let memory = backends.memory.unwrap_or_else(|| Arc::new(MemoryLog::new(Arc::clone(&classes), config.memory)));
         let inner = Inner {
-            memory: Arc::new(MemoryLog::new(Arc::clone(&classes), config.memory)),
+            memory,
             classes,
-            store,
-            cluster: bus.map(Cluster::new),
+            store: backends.store,
+            cluster: backends.bus.map(Cluster::new),
             shards,
             outbox: config.outbox,
             rooms: std::array::from_fn(|_| Mutex::default()),
@@ -126,6 +123,7 @@ impl Hub {
             unnumbered: Position { epoch: Epoch::none(), seq: Seq::ZERO },
             missing: Mutex::default(),
             missed: Notify::new(),
+            deaf: Mutex::default(),
         };
         (Self(Arc::new(inner)), workers)
     }
@@ -230,8 +228,8 @@ impl Hub {
     /// [`Reader::cursor`]. Cancel safe.
     ///
     /// # Errors
-    /// When the room's log, or the bus, cannot be asked where the room stands.
-    pub async fn attach(&self, outbox: &Arc<Outbox>, room: &RoomName, echo: bool) -> Result<Reader, HubError> {
+    /// When the room's log cannot be asked where the room stands.
+    pub async fn attach(&self, outbox: &Arc<Outbox>, room: &RoomName, echo: bool) -> Result<Reader, LogError> {
         // What is still on its way to a reader that this connection has left comes before the new one is answered: in
         // the middle of a replay it would look like the end of it.
         outbox.settled().await;
@@ -243,21 +241,20 @@ impl Hub {
         state.readers[shard.number()] += 1;
         let place = state.order.place().cloned();
         let outbox = Arc::clone(outbox);
-        let own = (!echo).then(|| Arc::clone(outbox.client()));
         let attach =
             Command::Attach { room: room.key, reader: key, outbox: Arc::clone(&outbox), echo, place: place.clone() };
         shard.send(attach);
         let members = state.members();
         drop(state);
         let place = place.unwrap_or_else(|| self.0.unnumbered.clone());
-        Ok(Reader { interest, key, outbox, place, members, own })
+        Ok(Reader { interest, key, outbox, place, members, echo })
     }
 
     /// Waits for the next message of a room; see [`Watch`].
     ///
     /// # Errors
     /// As [`Hub::attach`].
-    pub async fn watch(&self, room: &RoomName) -> Result<Watch, HubError> {
+    pub async fn watch(&self, room: &RoomName) -> Result<Watch, LogError> {
         let interest = self.interest(room).await?;
         let (number, told) = interest.room.wait();
         Ok(Watch { interest, number, told })
@@ -308,11 +305,7 @@ impl Hub {
         let mut reading = JoinSet::new();
         // One at a time: a log that hangs must not gather comparisons.
         let mut comparing: Option<AbortHandle> = None;
-        if let Some(cluster) = &self.0.cluster
-            && let Err(error) = cluster.bus().subscribe(&Subject::Nodes).await
-        {
-            tracing::warn!(%error, "the other nodes cannot be heard");
-        }
+        let mut trim = steady(self.0.classes.trimming());
         loop {
             let clustered = self.0.cluster.is_some();
             tokio::select! {
@@ -331,6 +324,11 @@ impl Hub {
                 }
                 _ = beat.tick() => if let Some(cluster) = &self.0.cluster { cluster.beat() },
                 _ = sweep.tick() => self.0.memory.sweep(),
+                _ = trim.tick() => if let Some(store) = &self.0.store {
+                    for (class, age) in self.0.classes.retained() {
+                        reading.spawn(let_go(Arc::clone(store), class.clone(), age));
+                    }
+                },
             }
         }
     }
@@ -362,7 +360,7 @@ impl Hub {
         match self.0.classes.of(room).keep {
             Keep::None => Ok(None),
             Keep::Memory(_) => Ok(Some(Arc::clone(&self.0.memory))),
-            Keep::Store => match &self.0.store {
+            Keep::Store(_) => match &self.0.store {
                 Some(store) => Ok(Some(Arc::clone(store))),
                 None => Err(LogError::Unavailable("no store is configured".into())),
             },
@@ -370,7 +368,7 @@ impl Hub {
     }
 
     /// Finds or makes a room, counts the caller as interested in it, and sees to it that its place is known.
-    async fn interest(&self, name: &RoomName) -> Result<Interest, HubError> {
+    async fn interest(&self, name: &RoomName) -> Result<Interest, LogError> {
         let log = self.log(name)?;
         // Before the lock: a log's own locks are never taken under those of the hub, because logs call the hub
         // (`Done`) under theirs.
@@ -385,8 +383,7 @@ impl Hub {
                     Arc::clone(entry.insert(Arc::new(Room::new(name.clone(), key, log, hold, self.0.shards.len()))))
                 }
             };
-            room.lock().interest += 1;
-            Interest { inner: Arc::clone(&self.0), room }
+            Interest::new(&self.0, room)
         };
         let room = &interest.room;
         room.started.get_or_try_init(|| self.start(room)).await?;
@@ -395,9 +392,14 @@ impl Hub {
 
     /// First the bus, then the head: whatever is appended after the head was read arrives by the bus, or is found
     /// missing later.
-    async fn start(&self, room: &Arc<Room>) -> Result<(), HubError> {
-        if let Some(cluster) = &self.0.cluster {
-            cluster.bus().subscribe(&Subject::Room(room.name.clone())).await?;
+    ///
+    /// A bus that is down keeps nobody out of a room: what this node publishes reaches its own readers, what others
+    /// publish is found in the log, and the subscription is tried again.
+    async fn start(&self, room: &Arc<Room>) -> Result<(), LogError> {
+        if let Some(cluster) = &self.0.cluster
+            && !cluster.hears(&Subject::Room(room.name.clone())).await
+        {
+            lock(&self.0.deaf).push(Interest::new(&self.0, Arc::clone(room)));
         }
         if let Some(log) = &room.log {
             let heads = log.heads(vec![room.name.clone()]).await?;
@@ -495,9 +497,32 @@ async fn catch_up(hub: Hub, room: Arc<Room>) {
     }
 }
 
+/// Has the store forget what is older than its class is kept for.
+async fn let_go(store: Arc<dyn Log>, class: Arc<str>, age: Duration) {
+    // The clock of the day decides here and nowhere else: what is kept for 30 days outlives the process.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let before = now.saturating_sub(age).as_millis();
+    match store.trim(&class, u64::try_from(before).unwrap_or(u64::MAX)).await {
+        Ok(0) => {}
+        Ok(events) => tracing::debug!(%class, events, "let go of what was kept long enough"),
+        Err(error) => tracing::warn!(%class, %error, "what was kept long enough is still there"),
+    }
+}
+
 /// Compares the heads of rooms with readers with the log, in batches: finds a lost last message, also when its
-/// publisher died between commit and bus.
+/// publisher died between commit and bus. Before that, subscribes to what the bus would not take earlier.
 async fn compare_heads(inner: Arc<Inner>) {
+    if let Some(cluster) = &inner.cluster {
+        cluster.hears(&Subject::Nodes).await;
+        // Those that nobody else is interested in any more would only gather here.
+        lock(&inner.deaf).retain(|interest| interest.room.lock().interest > 1);
+        while let Some(interest) = { lock(&inner.deaf).pop() } {
+            if !cluster.hears(&Subject::Room(interest.room.name.clone())).await {
+                lock(&inner.deaf).push(interest);
+                break;
+            }
+        }
+    }
     let mut rooms = inner.present();
     rooms.retain(|room| room.started.initialized());
     for log in [Some(&inner.memory), inner.store.as_ref()].into_iter().flatten() {
@@ -544,7 +569,7 @@ pub struct Reader {
     outbox: Arc<Outbox>,
     place: Position,
     members: u32,
-    own: Option<ClientId>,
+    echo: bool,
 }
 
 impl Reader {
@@ -585,7 +610,7 @@ impl Reader {
 
     /// A way through the log from a place that the client has seen.
     pub fn cursor(&self, from: Position) -> Cursor {
-        let own = self.own.clone().map(|client| (client, self.place.clone()));
+        let own = (!self.echo).then(|| (Arc::clone(self.outbox.client()), self.place.clone()));
         let hub = Hub(Arc::clone(&self.interest.inner));
         let room = Arc::clone(&self.interest.room);
         Cursor { hub, room, key: self.key, shard: self.outbox.shard().clone(), place: from, own }
@@ -627,6 +652,13 @@ impl Drop for Watch {
 struct Interest {
     inner: Arc<Inner>,
     room: Arc<Room>,
+}
+
+impl Interest {
+    fn new(inner: &Arc<Inner>, room: Arc<Room>) -> Self {
+        room.lock().interest += 1;
+        Self { inner: Arc::clone(inner), room }
+    }
 }
 
 impl Drop for Interest {

@@ -37,10 +37,10 @@ mod shard;
 #[cfg(any(test, feature = "laws"))]
 pub mod laws;
 
-pub use bus::{Bus, BusError, Inbound, LocalBus, Subject};
+pub use bus::{Bus, BusError, Inbound, LocalBus, LocalNode, Subject};
 pub use class::{Class, Classes, Keep, Window};
 pub use cursor::{Cursor, Found};
-pub use hub::{Hub, HubConfig, HubError, Published, Reader, Seat, Watch};
+pub use hub::{Backends, Hub, HubConfig, Published, Reader, Seat, Watch};
 pub use ids::{ClientId, Epoch, InvalidName, InvalidPosition, Name, Position, RoomName, Seq, random_token};
 pub use log::{Appended, Done, Log, LogError, Page, Reading, Span};
 pub use memory::{MemoryLimits, MemoryLog};

@@ -91,7 +91,7 @@ impl MemoryLog {
         }
         let window = match self.classes.of(room).keep {
             Keep::Memory(window) => window,
-            Keep::None | Keep::Store => Window::default(),
+            Keep::None | Keep::Store(_) => Window::default(),
         };
         let ring = Arc::new(Ring { window, state: Mutex::new(State::new()) });
         self.count.fetch_add(1, Ordering::Relaxed);

@@ -34,11 +34,18 @@ pub struct ShardHandle(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     number: usize,
-    inbox: Mutex<Vec<Command>>,
+    inbox: Mutex<Inbox>,
     pressed: AtomicBool,
     connections: AtomicUsize,
     wake: Notify,
     relief: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    commands: Vec<Command>,
+    /// About how much memory their messages hold.
+    weight: usize,
 }
 
 /// What a shard is asked to do, in order.
@@ -95,8 +102,9 @@ struct Seat {
 }
 
 impl ShardHandle {
-    /// When this many commands wait, publishers pause until the shard has caught up.
+    /// When this many commands wait, or messages of so many bytes, publishers pause until the shard has caught up.
     const PRESSED: usize = 4096;
+    const HEAVY: usize = 32 << 20;
 
     pub(crate) fn new(number: usize) -> Self {
         Self(Arc::new(Shared {
@@ -131,11 +139,15 @@ impl ShardHandle {
 
     pub(crate) fn send(&self, command: Command) {
         let mut inbox = self.lock();
-        inbox.push(command);
-        match inbox.len() {
-            1 => self.0.wake.notify_one(),
-            Self::PRESSED => self.0.pressed.store(true, Ordering::Relaxed),
-            _ => {}
+        if let Command::Deliver(_, message) = &command {
+            inbox.weight += message.weight();
+        }
+        inbox.commands.push(command);
+        if inbox.commands.len() == 1 {
+            self.0.wake.notify_one();
+        }
+        if inbox.commands.len() >= Self::PRESSED || inbox.weight >= Self::HEAVY {
+            self.0.pressed.store(true, Ordering::Relaxed);
         }
     }
 
@@ -163,7 +175,7 @@ impl ShardHandle {
 
     fn take(&self) -> Vec<Command> {
         let mut inbox = self.lock();
-        let commands = std::mem::take(&mut *inbox);
+        let Inbox { commands, .. } = std::mem::take(&mut *inbox);
         // Under the lock, so that no pressure of the next turn is relieved by this one.
         if self.0.pressed.swap(false, Ordering::Relaxed) {
             self.0.relief.notify_waiters();
@@ -171,7 +183,7 @@ impl ShardHandle {
         commands
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Command>> {
+    fn lock(&self) -> MutexGuard<'_, Inbox> {
         self.0.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

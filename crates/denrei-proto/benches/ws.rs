@@ -30,8 +30,7 @@ fn main() {
     let message: Vec<u8> = line.iter().copied().cycle().take(2048).collect();
     let small = deflated(Opcode::Text, &message, 3, 15).expect("it repeats itself");
     let stream = testing::masked(0xC1, KEY, &small[if small[1] < 126 { 2 } else { 4 }..]);
-    let deflate =
-        Negotiated { server_no_context_takeover: true, client_no_context_takeover: true, server_max_window_bits: 15 };
+    let deflate = Negotiated { client_no_context_takeover: true, server_max_window_bits: 15 };
     let decoder = Decoder::new(Limits::default(), Some(deflate));
     per_item("decode a deflated text of 2 KiB", 1, &stream, decoder);
 

@@ -28,6 +28,8 @@ pub enum Code {
     MethodNotAllowed,
     /// It is larger than the limit.
     TooLarge,
+    /// It took too long to arrive.
+    TooSlow,
     /// The connection has joined as many rooms as it may.
     TooManyRooms,
     /// The server has as many connections as it may; try again later.
@@ -54,6 +56,7 @@ impl Code {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::TooLarge => "too_large",
+            Self::TooSlow => "too_slow",
             Self::TooManyRooms => "too_many_rooms",
             Self::TooManyConnections => "too_many_connections",
             Self::Unavailable => "unavailable",
@@ -74,6 +77,7 @@ impl Code {
             Self::Forbidden | Self::OriginRefused => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
+            Self::TooSlow => 408,
             Self::TooLarge => 413,
             Self::TooManyRooms => 429,
             Self::TooManyConnections | Self::Unavailable | Self::ShuttingDown => 503,

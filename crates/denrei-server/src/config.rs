@@ -115,18 +115,22 @@ fn parse_class(name: &str, class: &file::Class) -> Result<Class, String> {
     if name.is_empty() || name.contains(':') {
         return Err(format!("classes.{name}: the name of a class is the part of a room's name before its first colon"));
     }
-    let windowed = class.events.is_some() || class.age_ms.is_some() || class.bytes.is_some();
+    let windowed = class.events.is_some() || class.bytes.is_some();
+    let age = millis(&format!("classes.{name}.age_ms"), class.age_ms)?;
     let keep = match class.keep {
         file::Keep::Memory => {
             let mut window = Window::default();
             set(&mut window.events, positive(&format!("classes.{name}.events"), class.events)?);
-            set(&mut window.age, millis(&format!("classes.{name}.age_ms"), class.age_ms)?);
+            set(&mut window.age, age);
             set(&mut window.bytes, positive(&format!("classes.{name}.bytes"), class.bytes)?);
             Keep::Memory(window)
         }
-        _ if windowed => return Err(format!("classes.{name}: events, age_ms and bytes go with keep = \"memory\"")),
+        _ if windowed => return Err(format!("classes.{name}: events and bytes go with keep = \"memory\"")),
+        file::Keep::None if age.is_some() => {
+            return Err(format!("classes.{name}: age_ms goes with keep = \"memory\" or \"store\""));
+        }
         file::Keep::None => Keep::None,
-        file::Keep::Store => Keep::Store,
+        file::Keep::Store => Keep::Store(age),
     };
     Ok(Class { keep })
 }

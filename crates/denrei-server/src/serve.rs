@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use denrei::{Denrei, Parts, Place};
+use denrei_hub::Backends;
 use denrei_store::{Store, StoreConfig};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Builder, Runtime};
@@ -27,7 +28,8 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     settings.config.hub.shards = cores;
     let development = settings.config.access.development;
-    let parts = Parts { store: Some(store.clone()), ..Parts::default() };
+    let backends = Backends { store: Some(store.clone()), ..Backends::default() };
+    let parts = Parts { backends, ..Parts::default() };
     let (denrei, shards) = Denrei::with(settings.config, parts);
     let mut runtimes = Vec::new();
     let mut places = Vec::new();

@@ -125,7 +125,7 @@ impl Store {
     /// # Errors
     /// [`LogError::Unavailable`]: the epoch is the old one. Try again later.
     pub async fn change_epoch(&self) -> Result<Epoch, LogError> {
-        self.ask(Operation::ChangeEpoch).await
+        ask(&self.desk, Operation::ChangeEpoch).await
     }
 
     /// Proves that the writer is alive and that the disk takes what it writes, by writing something. For a readiness
@@ -134,32 +134,7 @@ impl Store {
     /// # Errors
     /// [`LogError::Unavailable`]: nothing can be stored now.
     pub async fn check(&self) -> Result<(), LogError> {
-        self.ask(Operation::Touch).await
-    }
-
-    /// Lets go of events of rooms of a class (the part of the name before the first `:`; empty for names without
-    /// one) that were sent before a time in ms since 1970; says how many. Their client ids are free again.
-    ///
-    /// What goes is the beginning of each room's log: an old event behind a younger one stays, so that what is kept
-    /// has no holes. It goes in steps of at most 1,000 events and about 8 MiB, and appends take their turn between
-    /// them. Cancel safe: what is left goes with the next call.
-    ///
-    /// # Errors
-    /// [`LogError::Unavailable`]: some steps may have been taken. Try again later.
-    pub async fn trim(&self, class: &str, before_ms: u64) -> Result<u64, LogError> {
-        let class: Arc<str> = class.into();
-        let mut events = 0;
-        let mut after = 0;
-        loop {
-            let class = Arc::clone(&class);
-            let step = |answer| Operation::Trim(Trim { class, before_ms, after, answer });
-            let trimmed = self.ask(step).await?;
-            events += trimmed.events;
-            match trimmed.next {
-                Some(next) => after = next,
-                None => return Ok(events),
-            }
-        }
+        ask(&self.desk, Operation::Touch).await
     }
 
     /// What the store has done, for metrics.
@@ -173,12 +148,12 @@ impl Store {
             waiting_bytes: waiting.bytes,
         }
     }
+}
 
-    async fn ask<T>(&self, operation: impl FnOnce(Answer<T>) -> Operation) -> Result<T, LogError> {
-        let (tell, told) = oneshot::channel();
-        self.desk.submit(operation(Answer::new(tell)));
-        told.await.unwrap_or_else(|_| Err(LogError::Unavailable("the store has stopped".into())))
-    }
+async fn ask<T>(desk: &Desk, operation: impl FnOnce(Answer<T>) -> Operation) -> Result<T, LogError> {
+    let (tell, told) = oneshot::channel();
+    desk.submit(operation(Answer::new(tell)));
+    told.await.unwrap_or_else(|_| Err(LogError::Unavailable("the store has stopped".into())))
 }
 
 impl Log for Store {
@@ -193,6 +168,27 @@ impl Log for Store {
 
     fn heads(&self, rooms: Vec<RoomName>) -> Reading<Vec<Position>> {
         self.readers.read(move |transaction| events::heads(transaction, &rooms))
+    }
+
+    /// What goes is the beginning of each room's log: an old event behind a younger one stays, so that what is kept
+    /// has no holes. It goes in steps of at most 1,000 events and about 8 MiB, and appends take their turn between
+    /// them. Cancel safe: what is left goes with the next call.
+    fn trim(&self, class: &str, before_ms: u64) -> Reading<u64> {
+        let (desk, class): (_, Arc<str>) = (Arc::clone(&self.desk), class.into());
+        Box::pin(async move {
+            let mut events = 0;
+            let mut after = 0;
+            loop {
+                let class = Arc::clone(&class);
+                let step = |answer| Operation::Trim(Trim { class, before_ms, after, answer });
+                let trimmed = ask(&desk, step).await?;
+                events += trimmed.events;
+                match trimmed.next {
+                    Some(next) => after = next,
+                    None => return Ok(events),
+                }
+            }
+        })
     }
 }
 

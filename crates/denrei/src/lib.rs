@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use denrei_hub::{Bus, Hub, Log, Shard};
+use denrei_hub::{Backends, Hub, Shard};
 use tokio::net::TcpListener;
 
 use crate::app::App;
@@ -72,7 +72,7 @@ impl Denrei {
     /// [`Hub::run`] once.
     pub fn with(config: Config, parts: Parts) -> (Self, Vec<Shard>) {
         let encoders = wires::encoders(config.websocket.deflate);
-        let (hub, shards) = Hub::new(config.hub.clone(), encoders, parts.store, parts.bus);
+        let (hub, shards) = Hub::new(config.hub.clone(), encoders, parts.backends);
         (Self { app: Arc::new(App::new(config, hub, parts.policy)) }, shards)
     }
 
@@ -117,16 +117,14 @@ impl Denrei {
 
 /// What a server is made of, besides its settings.
 pub struct Parts {
-    /// Keeps stored rooms; without one they are refused.
-    pub store: Option<Arc<dyn Log>>,
-    /// Joins the server with others.
-    pub bus: Option<Arc<dyn Bus>>,
+    /// What keeps rooms and joins the server with others.
+    pub backends: Backends,
     /// The application's rules.
     pub policy: Box<dyn Policy>,
 }
 
 impl Default for Parts {
     fn default() -> Self {
-        Self { store: None, bus: None, policy: Box::new(OpenPolicy) }
+        Self { backends: Backends::default(), policy: Box::new(OpenPolicy) }
     }
 }

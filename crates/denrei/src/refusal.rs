@@ -1,7 +1,7 @@
 //! A no, with a code.
 
 use axum::response::{IntoResponse, Response};
-use denrei_hub::{HubError, InvalidName, InvalidPosition, LogError};
+use denrei_hub::{InvalidName, InvalidPosition, LogError};
 use denrei_proto::codes::Code;
 use denrei_proto::native::Invalid;
 use http::StatusCode;
@@ -78,18 +78,6 @@ impl From<LogError> for Refusal {
             other => {
                 tracing::warn!(error = %other, "refused");
                 Self::later(Code::Unavailable, "nothing can be kept in this room now, and nothing was")
-            }
-        }
-    }
-}
-
-impl From<HubError> for Refusal {
-    fn from(error: HubError) -> Self {
-        match error {
-            HubError::Log(error) => error.into(),
-            other => {
-                tracing::warn!(error = %other, "refused");
-                Self::later(Code::Unavailable, "this room cannot be reached now")
             }
         }
     }

@@ -85,8 +85,9 @@ impl Session {
         self.leave(room);
         let reader = self.app.hub.attach(&self.outbox, room, echo).await?;
         let place = reader.place().clone();
-        if self.rooms.is_empty() {
-            self.rooms.reserve_exact(1);
+        if self.rooms.len() == self.rooms.capacity() {
+            // Most sessions are in one room or two, and the vector would begin with four.
+            self.rooms.reserve_exact(self.rooms.len().max(1));
         }
         self.rooms.push(Joined { reader, mark: place.clone(), told: place });
         Ok(&self.rooms[self.rooms.len() - 1].reader)

@@ -1,11 +1,13 @@
 //! What a node misses it finds out, and reads from the log. Each test is the story of one way to miss something.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use denrei_hub::order::Order;
-use denrei_hub::{Bus, Draft, HubConfig, Log, Position, Seq, Span};
+use denrei_hub::{Bus, BusError, Draft, HubConfig, Inbound, LocalBus, LocalNode, Log, Position, Seq, Span, Subject};
 
 use crate::harness::{Connecting, Connection, Node, draft, name, until};
 use crate::world::{NodeLog, Weather, World};
@@ -163,6 +165,56 @@ async fn a_log_out_of_reach_is_asked_again() {
     world.set_weather(Weather::default());
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(payloads(&reader), ["1"]);
+}
+
+/// A bus that can be taken down: nothing is subscribed to then.
+struct Fragile {
+    bus: LocalNode,
+    down: AtomicBool,
+}
+
+impl Bus for Fragile {
+    fn publish(&self, subject: &Subject, bytes: Bytes) {
+        self.bus.publish(subject, bytes);
+    }
+
+    fn subscribe(&self, subject: &Subject) -> Pin<Box<dyn Future<Output = Result<(), BusError>> + Send>> {
+        if self.down.load(Ordering::Relaxed) {
+            return Box::pin(std::future::ready(Err(BusError("it is down".into()))));
+        }
+        self.bus.subscribe(subject)
+    }
+
+    fn unsubscribe(&self, subject: &Subject) {
+        self.bus.unsubscribe(subject);
+    }
+
+    fn receive(&self) -> Pin<Box<dyn Future<Output = Inbound> + Send + '_>> {
+        self.bus.receive()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bus_that_is_down_keeps_nobody_out_and_is_heard_when_it_is_back() {
+    const ROOM: &str = "signal:r";
+    let bus = LocalBus::default();
+    let fragile = Arc::new(Fragile { bus: bus.node(), down: AtomicBool::new(true) });
+    let mut node = Node::start(HubConfig::default(), None, Some(fragile.clone()));
+    let other = Node::start(HubConfig::default(), None, Some(Arc::new(bus.node())));
+    let reader = node.connect(Connecting::as_client("reader"));
+    reader.join(ROOM).await;
+    node.publish(draft(ROOM, "own")).await;
+    other.publish(draft(ROOM, "unheard")).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(payloads(&reader), ["own"]);
+    fragile.down.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    other.publish(draft(ROOM, "heard")).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(payloads(&reader), ["own", "heard"]);
+    reader.leave(ROOM).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(node.hub.rooms(), 0, "and nothing is left behind");
 }
 
 fn in_cluster(world: &World) -> Node {

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress, Status};
 
-use super::encode::{Coding, FrameWriter, coded, frame};
-use super::{Negotiated, Opcode};
+use super::Opcode;
+use super::encode::{Coding, coded};
 
 /// What a flush ends with and RFC 7692 §7.2.1 cuts off.
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
@@ -32,7 +32,7 @@ struct Context {
 
 /// One compressed frame, made without context, or `None` if it would not be smaller than the payload.
 ///
-/// Every reader may have it for which [`Negotiated::accepts_shared`] holds; the others get the plain
+/// Every reader may have it for which [`Negotiated::accepts_shared`](super::Negotiated::accepts_shared) holds; the others get the plain
 /// [`frame`](super::frame). `level` is 1 to 9 (0 stores), `window_bits` 9 to 15; with a window of 8, which zlib does
 /// not know, only payloads of at most 256 bytes are compressed.
 pub fn deflated(opcode: Opcode, payload: &[u8], level: u32, window_bits: u8) -> Option<Bytes> {
@@ -81,51 +81,4 @@ fn context(contexts: &mut Vec<Context>, level: u32, window_bits: u8) -> &mut Com
         contexts.len() - 1
     });
     &mut contexts[index].compress
-}
-
-/// The compressor of one connection that keeps its context from message to message.
-///
-/// It owns 250 to 380 KB for as long as it lives, and none of its frames can be shared.
-#[derive(Debug)]
-pub struct Deflater {
-    compress: Box<Compress>,
-}
-
-impl Deflater {
-    /// A compressor if the connection agreed on one with context; otherwise [`deflated`] serves it.
-    pub fn new(negotiated: &Negotiated, level: u32) -> Option<Self> {
-        let bits = negotiated.server_max_window_bits;
-        // The negotiation never leaves a context to a window of 8.
-        if negotiated.server_no_context_takeover || !(9..=15).contains(&bits) {
-            return None;
-        }
-        let compress = Compress::new_with_window_bits(Compression::new(level.min(9)), false, bits);
-        Some(Deflater { compress: Box::new(compress) })
-    }
-
-    /// The next message. It must be sent, and in this order: the client's context follows it.
-    pub fn frame(&mut self, opcode: Opcode, payload: &[u8]) -> Bytes {
-        // A flush with nothing new writes nothing, which is not an empty message (RFC 7692 §7.2.3.6).
-        if payload.is_empty() {
-            return frame(opcode, payload);
-        }
-        let mut writer = FrameWriter::with_capacity(payload.len() / 2 + 64);
-        let out = writer.buffer();
-        let mut rest = payload;
-        loop {
-            let before = self.compress.total_in();
-            let status = self.compress.compress_vec(rest, out, FlushCompress::Sync);
-            // The difference is at most the length of `rest`.
-            rest = &rest[(self.compress.total_in() - before) as usize..];
-            // A flush is complete when it leaves room in the output (zlib.h, deflate).
-            if out.len() < out.capacity() || status.is_err() {
-                break;
-            }
-            out.reserve(rest.len() / 2 + 64);
-        }
-        if out.ends_with(&TAIL) {
-            out.truncate(out.len() - TAIL.len());
-        }
-        writer.finish_coded(opcode, Coding::Deflated)
-    }
 }

@@ -12,9 +12,6 @@ pub struct DeflateConfig {
     pub level: u32,
     /// Shorter payloads are sent as they are. In bytes, default 1024.
     pub threshold: usize,
-    /// Compress each message for itself, so that one frame serves all readers. Default true; false costs up to
-    /// 380 KB per connection whose client does not ask for true.
-    pub server_no_context_takeover: bool,
     /// Have the client compress each message for itself. Default true; false costs 48 KB per connection.
     pub client_no_context_takeover: bool,
     /// The window to compress with, 9 to 15 (8 works for messages of at most 256 bytes). Default 15.
@@ -28,7 +25,6 @@ impl Default for DeflateConfig {
         DeflateConfig {
             level: 3,
             threshold: 1024,
-            server_no_context_takeover: true,
             client_no_context_takeover: true,
             server_max_window_bits: 15,
             client_max_window_bits: 15,
@@ -38,11 +34,12 @@ impl Default for DeflateConfig {
 
 /// What both sides agreed on, as far as it binds the server.
 ///
+/// The server's messages never refer to earlier ones: so one frame serves all readers, and a connection owns no
+/// compressor, which would be up to 380 KB of it. A server may renounce its context unasked (RFC 7692 §7.1.1.1).
+///
 /// The client's window is not here: inflating with the largest reads all of them and costs the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Negotiated {
-    /// The server's messages do not refer to earlier ones.
-    pub server_no_context_takeover: bool,
     /// The client's messages do not refer to earlier ones.
     pub client_no_context_takeover: bool,
     /// The server's messages refer back at most 2^n bytes; 8 to 15.
@@ -53,12 +50,9 @@ impl Negotiated {
     /// Says whether the client can read a frame that [`deflated`](super::deflated) made of `len` bytes with
     /// `window_bits`.
     ///
-    /// A message without context refers back into itself only, at most `len` bytes, whatever window it was made
-    /// with. A connection with context has its own [`Deflater`](super::Deflater), which a foreign frame would put
-    /// out of step.
+    /// Such a message refers back into itself only, at most `len` bytes, whatever window it was made with.
     pub fn accepts_shared(&self, window_bits: u8, len: usize) -> bool {
-        self.server_no_context_takeover
-            && (window_bits <= self.server_max_window_bits || len <= 1 << self.server_max_window_bits.min(15))
+        window_bits <= self.server_max_window_bits || len <= 1 << self.server_max_window_bits.min(15)
     }
 }
 
@@ -69,8 +63,8 @@ impl Negotiated {
 /// is always right: offers with unknown, repeated or malformed parameters are declined (RFC 7692 §7), and so is what
 /// follows a breach of the grammar. Of many offers the first sixteen are looked at.
 ///
-/// `server_max_window_bits=8` is accepted although zlib cannot make such a window: without context, messages of up to
-/// 256 bytes are within it anyway, and longer ones are sent as they are.
+/// `server_max_window_bits=8` is accepted although zlib cannot make such a window: messages of up to 256 bytes are
+/// within it anyway, and longer ones are sent as they are.
 pub fn negotiate<'a>(
     headers: impl IntoIterator<Item = &'a str>,
     config: &DeflateConfig,
@@ -129,15 +123,10 @@ fn window_bits(value: &str) -> Option<u8> {
 fn accept(offer: Offer, config: &DeflateConfig) -> (Negotiated, String) {
     let bits = config.server_max_window_bits.clamp(8, 15).min(offer.server_max_window_bits.unwrap_or(15));
     let negotiated = Negotiated {
-        // zlib keeps no context in a window of 8; a server may always renounce it (RFC 7692 §7.1.1.1).
-        server_no_context_takeover: config.server_no_context_takeover || offer.server_no_context_takeover || bits == 8,
         client_no_context_takeover: config.client_no_context_takeover || offer.client_no_context_takeover,
         server_max_window_bits: bits,
     };
-    let mut answer = String::from("permessage-deflate");
-    if negotiated.server_no_context_takeover {
-        answer.push_str("; server_no_context_takeover");
-    }
+    let mut answer = String::from("permessage-deflate; server_no_context_takeover");
     if negotiated.client_no_context_takeover {
         answer.push_str("; client_no_context_takeover");
     }

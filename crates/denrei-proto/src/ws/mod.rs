@@ -52,7 +52,7 @@ mod tests;
 
 pub use close::{CloseFrame, is_valid_close_code};
 pub use decode::{Decoder, Event, Limits};
-pub use deflate::{Deflater, deflated};
+pub use deflate::deflated;
 pub use encode::{Coding, FrameWriter, Header, close, frame, header, ping, pong};
 pub use extension::{DeflateConfig, Negotiated, negotiate};
 pub use frame::Opcode;

@@ -21,6 +21,9 @@ fn unknown_settings_and_impossible_values_are_errors_that_name_the_setting() {
         ("[websocket]\ndeflate_level = 10", "websocket.deflate_level"),
         ("[classes.x]\nkeep = \"disk\"", "disk"),
         ("[classes.x]\nkeep = \"none\"\nevents = 3", "classes.x"),
+        ("[classes.x]\nkeep = \"store\"\nbytes = 3", "classes.x"),
+        ("[classes.x]\nkeep = \"none\"\nage_ms = 3", "age_ms"),
+        ("[classes.x]\nkeep = \"store\"\nage_ms = 0", "classes.x.age_ms"),
         ("[classes.\"a:b\"]\nkeep = \"none\"", "classes.a:b"),
     ] {
         let error = config(text).unwrap_err();

@@ -2,13 +2,13 @@ use super::*;
 use crate::config::Config;
 use crate::policy::OpenPolicy;
 use crate::wires;
-use denrei_hub::Hub;
+use denrei_hub::{Backends, Hub};
 
 /// An idle connection costs what its future costs, and its box.
 #[tokio::test]
 async fn the_future_of_a_session_is_under_half_a_kibibyte() {
     let config = Config::default();
-    let (hub, shards) = Hub::new(config.hub.clone(), wires::encoders(None), None, None);
+    let (hub, shards) = Hub::new(config.hub.clone(), wires::encoders(None), Backends::default());
     let app = Arc::new(App::new(config, hub, Box::new(OpenPolicy)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();

@@ -289,6 +289,6 @@ async fn read(app: &App, body: Body) -> Result<Bytes, Refusal> {
             let sentence = format!("a body is at most {} bytes, and whole", limits.message);
             Err(Refusal::new(Code::TooLarge, sentence))
         }
-        Err(_) => Err(Refusal::new(Code::TooLarge, "the body took too long to arrive")),
+        Err(_) => Err(Refusal::new(Code::TooSlow, "the body took too long to arrive")),
     }
 }

@@ -89,10 +89,8 @@ pub(crate) fn serve_socket(
 ) -> impl Future<Output = ()> + use<> {
     let wire = opening.wire(open.app());
     let outbox = open.app().hub.outbox(client_id(), wire, Some(socket), shard);
-    if !opening.announced {
-        outbox.push(opening.response().into());
-    }
-    Connection::new(open, outbox, Link::Socket, opening.identity, opening.deflate, early).run()
+    let before = if opening.announced { Vec::new() } else { opening.response() };
+    Connection::new(open, outbox, Link::Socket, opening, before, early).run()
 }
 
 /// Serves a stream whose 101 was sent by someone else.
@@ -100,7 +98,7 @@ pub(crate) fn serve_stream(open: Open, link: Link, opening: Opening) -> impl Fut
     let wire = opening.wire(open.app());
     let hub = &open.app().hub;
     let outbox = hub.outbox(client_id(), wire, None, hub.shard());
-    Connection::new(open, outbox, link, opening.identity, opening.deflate, Vec::new()).run()
+    Connection::new(open, outbox, link, opening, Vec::new(), Vec::new()).run()
 }
 
 /// What a connection's loop owns.
@@ -118,14 +116,16 @@ struct Connection {
 }
 
 impl Connection {
+    /// `before` goes out before the welcome, in one write with it.
     fn new(
         open: Open,
         outbox: Arc<Outbox>,
         link: Link,
-        identity: Identity,
-        deflate: Option<Negotiated>,
+        opening: Opening,
+        mut before: Vec<u8>,
         early: Vec<u8>,
     ) -> Box<Self> {
+        let Opening { identity, deflate, .. } = opening;
         let config = &open.app().config;
         let limits = ws::Limits {
             message: config.limits.message,
@@ -139,7 +139,8 @@ impl Connection {
             heartbeat_ms: u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX),
             timestamp: now_ms(),
         };
-        outbox.push(welcome.encode());
+        before.extend_from_slice(&welcome.encode());
+        outbox.push(before.into());
         Box::new(Self {
             session: Session::new(open, outbox, identity, heartbeat),
             decoder: Decoder::new(limits, deflate),

@@ -3,7 +3,7 @@
 use flate2::{Compress, Compression, FlushCompress};
 
 use super::*;
-use crate::ws::{Deflater, Opcode, deflated};
+use crate::ws::{Opcode, deflated};
 
 /// A compressed payload as a client makes it, without context.
 fn compress(data: &[u8], window_bits: u8) -> Vec<u8> {
@@ -80,14 +80,15 @@ fn messages_of_many_sizes_windows_and_fragments_arrive() {
 fn a_thousand_messages_arrive_with_and_without_context() {
     for negotiated in [NO_CONTEXT, CONTEXT] {
         let mut decoder = Decoder::new(Limits::default(), Some(negotiated));
-        let mut deflater = Deflater::new(&negotiated, 3);
+        let mut keeping = KeepingContext::new();
         for n in 0..1000 {
             let sample = sample(200 + n);
-            let frame = match &mut deflater {
-                Some(deflater) => deflater.frame(Opcode::Text, sample.as_bytes()),
-                None => deflated(Opcode::Text, sample.as_bytes(), 3, 15).unwrap(),
+            let frame = if negotiated == CONTEXT {
+                from_client(TEXT | RSV1, keeping.payload(sample.as_bytes()))
+            } else {
+                masked_again(&deflated(Opcode::Text, sample.as_bytes(), 3, 15).unwrap())
             };
-            assert_eq!(feed(&mut decoder, masked_again(&frame).chunks(64)), (vec![text(&sample)], None));
+            assert_eq!(feed(&mut decoder, frame.chunks(64)), (vec![text(&sample)], None));
         }
     }
 }
@@ -275,13 +276,11 @@ fn what_would_not_be_smaller_is_not_compressed() {
 }
 
 #[test]
-fn a_deflater_exists_only_for_a_context_that_was_agreed_on() {
-    assert!(Deflater::new(&NO_CONTEXT, 3).is_none());
-    let mut deflater = Deflater::new(&CONTEXT, 3).unwrap();
-    assert_eq!(deflater.frame(Opcode::Text, b"")[..], [0x81, 0x00]);
+fn messages_of_a_kept_context_that_outgrow_the_window_arrive() {
+    let mut keeping = KeepingContext::new();
     let mut decoder = Decoder::new(Limits::default(), Some(CONTEXT));
-    for data in [noise(100_000), vec![0; 100_000], vec![], sample(3000).into_bytes(), noise(3)] {
-        let frame = masked_again(&deflater.frame(Opcode::Binary, &data));
+    for data in [noise(100_000), vec![0; 100_000], sample(3000).into_bytes(), noise(3)] {
+        let frame = from_client(BINARY | RSV1, keeping.payload(&data));
         assert!(feed(&mut decoder, [&frame[..]]) == (vec![Got::Binary(data)], None));
     }
 }

@@ -13,6 +13,8 @@ mod properties;
 mod rfc;
 mod text;
 
+use flate2::{Compress, Compression, FlushCompress};
+
 use super::testing::masked;
 use super::{Decoder, Event, Limits, Negotiated, Violation};
 
@@ -30,10 +32,28 @@ const PONG: u8 = 0x8A;
 const RSV1: u8 = 0x40;
 
 /// What the handshake agrees on by default.
-const NO_CONTEXT: Negotiated =
-    Negotiated { server_no_context_takeover: true, client_no_context_takeover: true, server_max_window_bits: 15 };
-const CONTEXT: Negotiated =
-    Negotiated { server_no_context_takeover: false, client_no_context_takeover: false, server_max_window_bits: 15 };
+const NO_CONTEXT: Negotiated = Negotiated { client_no_context_takeover: true, server_max_window_bits: 15 };
+const CONTEXT: Negotiated = Negotiated { client_no_context_takeover: false, server_max_window_bits: 15 };
+
+/// A client's compressor that keeps its context from message to message, as [`CONTEXT`] lets it.
+struct KeepingContext(Compress);
+
+impl KeepingContext {
+    fn new() -> Self {
+        Self(Compress::new_with_window_bits(Compression::new(3), false, 15))
+    }
+
+    /// The payload of the next message, which is not empty: a flush with nothing new writes nothing, and that is not
+    /// an empty message (RFC 7692 §7.2.3.6).
+    fn payload(&mut self, data: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(data.len() + data.len() / 8 + 64);
+        let before = self.0.total_in();
+        self.0.compress_vec(data, &mut out, FlushCompress::Sync).unwrap();
+        assert_eq!(self.0.total_in() - before, data.len() as u64);
+        out.truncate(out.len() - 4);
+        out
+    }
+}
 
 /// An event that owns what it carries.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { attack, health, many } from './lib/attack.mjs';
 import { H2_PREFACE, UPGRADE, fieldBlock, h2, h2Frames, httpRequest, request, upgradeRequest } from './lib/peer.mjs';
-import { room, until } from './lib/server.mjs';
+import { get, room, until } from './lib/server.mjs';
 import { Socket } from './lib/socket.mjs';
 
 const HOST = 'Host: 127.0.0.1';
@@ -198,9 +198,9 @@ for (const owned of ['user:alice', 'inbox:alice', 'sio:/:x']) {
   attack(`${owned} cannot be read or written by another over HTTP`, async ({ server }) => {
     assert.equal((await server.events(owned)).status, 403);
     assert.equal((await server.publish(owned, { payload: 1 })).status, 403);
-    assert.equal((await fetch(`${server.http}/sse?room=${owned}`)).status, 403);
-    assert.equal((await fetch(`${server.http}/api/events?room=${owned}`)).status, 403);
-    assert.equal((await fetch(`${server.http}/api/messages?room=${owned}`)).status, 403);
+    assert.equal((await get(`${server.http}/sse?room=${owned}`)).status, 403);
+    assert.equal((await get(`${server.http}/api/events?room=${owned}`)).status, 403);
+    assert.equal((await get(`${server.http}/api/messages?room=${owned}`)).status, 403);
   });
 }
 
@@ -219,7 +219,7 @@ const BODIES = [
 
 for (const [what, body, code] of BODIES) {
   attack(`${what} is refused as a body with ${code}`, async ({ server }) => {
-    const answer = await fetch(`${server.http}/api/rooms/live:body/events`, { method: 'POST', body });
+    const answer = await get(`${server.http}/api/rooms/live:body/events`, { method: 'POST', body });
     assert.deepEqual([answer.status, (await answer.json()).code], [400, code]);
   });
 }
@@ -270,11 +270,11 @@ const TOKENS = [
 
 attack('tokens that prove nothing are refused at every door', async ({ server }) => {
   const good = signed(alice);
-  assert.equal((await fetch(`${server.http}/api/messages`, { headers: { authorization: `Bearer ${good}` } })).status, 200);
+  assert.equal((await get(`${server.http}/api/messages`, { headers: { authorization: `Bearer ${good}` } })).status, 200);
   const socket = await Socket.open(server, { path: `/ws?token=${good}` });
   for (const [what, token] of TOKENS) {
     for (const path of ['/api/messages', '/sse', '/ws']) {
-      const answer = await fetch(`${server.http}${path}`, { headers: { authorization: `Bearer ${token}` } });
+      const answer = await get(`${server.http}${path}`, { headers: { authorization: `Bearer ${token}` } });
       assert.equal(answer.status, 401, `${what} at ${path}`);
     }
     assert.equal((await socket.ask({ type: 'auth', token })).code, 'unauthorized', what);
@@ -313,7 +313,7 @@ attack('a head that drips in for ever is let go of', async ({ connect }) => {
 attack('a body that never comes is given up', async ({ connect }) => {
   const peer = await connect();
   peer.write(post(['Content-Length: 100'], '{"payload":'));
-  assert.ok([408, 413].includes((await peer.answer()).status));
+  assert.equal((await peer.answer()).status, 408);
   await peer.end();
 }, { config: HASTY });
 

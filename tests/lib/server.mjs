@@ -10,8 +10,11 @@ import { promisify } from 'node:util';
 
 const BINARY = process.env.DENREI_BIN ?? new URL('../../target/debug/denrei', import.meta.url).pathname;
 const PATIENCE = 20_000;
-// fetch keeps a connection for four seconds, and a server that stops waits for its connections.
-const ONCE = { connection: 'close' };
+
+/** A request with a connection of its own: fetch would keep it for four seconds, and who counts connections waits. */
+export function get(url, { headers, ...options } = {}) {
+  return fetch(url, { ...options, headers: { connection: 'close', ...headers } });
+}
 
 export class Server {
   /**
@@ -96,22 +99,19 @@ export class Server {
   }
 
   async publish(room, body, headers = {}) {
-    return fetch(`${this.http}/api/rooms/${encodeURIComponent(room)}/events`, {
+    return get(`${this.http}/api/rooms/${encodeURIComponent(room)}/events`, {
       method: 'POST',
-      headers: { 'content-type': 'application/json', ...ONCE, ...headers },
+      headers: { 'content-type': 'application/json', ...headers },
       body: typeof body === 'string' ? body : JSON.stringify(body),
     });
   }
 
   async events(room, query = '', options = {}) {
-    return fetch(`${this.http}/api/rooms/${encodeURIComponent(room)}/events${query}`, {
-      ...options,
-      headers: { ...ONCE, ...options.headers },
-    });
+    return get(`${this.http}/api/rooms/${encodeURIComponent(room)}/events${query}`, options);
   }
 
   async health() {
-    return (await fetch(`${this.http}/health`, { headers: ONCE })).json();
+    return (await get(`${this.http}/health`)).json();
   }
 }
 

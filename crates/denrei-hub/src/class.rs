@@ -54,7 +54,9 @@ impl Default for Classes {
         let live = Class { keep: Keep::Memory(Window::default()) };
         let mut classes = Self { by_name: BTreeMap::new(), live };
         classes.set("live", live);
-        classes.set("signal", Class { keep: Keep::None });
+        for unkept in ["signal", "sio"] {
+            classes.set(unkept, Class { keep: Keep::None });
+        }
         for stored in ["feed", "chat", "doc"] {
             classes.set(stored, Class { keep: Keep::Store(None) });
         }

@@ -19,11 +19,11 @@ use crate::cursor::Cursor;
 use crate::ids::{ClientId, Epoch, Name, Position, RoomName, Seq};
 use crate::log::{Appended, Log, LogError, Page, Span};
 use crate::memory::{MemoryLimits, MemoryLog};
-use crate::message::{Draft, Encoders, Message, Wire};
+use crate::message::{Dialect, Draft, Encoders, Message, Wire};
 use crate::outbox::{Outbox, OutboxLimits};
 use crate::registry::Registry;
 use crate::room::{Accepted, ReaderKey, Room, RoomKey};
-use crate::shard::{Command, Shard, ShardHandle};
+use crate::shard::{Command, Shard, ShardHandle, Targets};
 
 /// The rooms of one node. Cheap to clone.
 #[derive(Clone)]
@@ -62,6 +62,22 @@ pub struct Backends {
     pub store: Option<Arc<dyn Log>>,
     /// Joins the hub with those of other nodes.
     pub bus: Option<Arc<dyn Bus>>,
+}
+
+/// Whom an unnumbered message goes to: the readers of these rooms and these connections, each once, but not those of the
+/// rooms and connections that are excepted. Rooms must be of a class that keeps no log.
+#[derive(Clone, Default)]
+pub struct Audience {
+    /// Rooms.
+    pub rooms: Vec<RoomName>,
+    /// Single connections.
+    pub connections: Vec<Arc<Outbox>>,
+    /// How the single connections want it told.
+    pub dialect: Dialect,
+    /// Rooms whose readers do not get it.
+    pub except: Vec<RoomName>,
+    /// Numbers of connections that do not get it.
+    pub except_connections: Vec<u64>,
 }
 
 /// What became of a published draft.
@@ -229,11 +245,32 @@ impl Hub {
     ///
     /// # Errors
     /// When the room's log cannot be asked where the room stands.
-    pub async fn attach(&self, outbox: &Arc<Outbox>, room: &RoomName, echo: bool) -> Result<Reader, LogError> {
+    pub async fn attach(
+        &self,
+        outbox: &Arc<Outbox>,
+        room: &RoomName,
+        echo: bool,
+        dialect: Dialect,
+    ) -> Result<Reader, LogError> {
         // What is still on its way to a reader that this connection has left comes before the new one is answered: in
         // the middle of a replay it would look like the end of it.
         outbox.settled().await;
         let interest = self.interest(room).await?;
+        Ok(self.reader(interest, outbox, echo, dialect))
+    }
+
+    /// Attaches a connection at once to a room that keeps no log, and has it written to.
+    ///
+    /// # Panics
+    /// If the room's class keeps a log.
+    pub fn attach_now(&self, outbox: &Arc<Outbox>, room: &RoomName, dialect: Dialect) -> Reader {
+        assert_eq!(self.class(room).keep, Keep::None, "a room with a log is attached to with patience");
+        let reader = self.reader(self.known(room, None), outbox, false, dialect);
+        reader.live();
+        reader
+    }
+
+    fn reader(&self, interest: Interest, outbox: &Arc<Outbox>, echo: bool, dialect: Dialect) -> Reader {
         let room = Arc::clone(&interest.room);
         let shard = outbox.shard().clone();
         let key = ReaderKey(self.0.number());
@@ -241,13 +278,48 @@ impl Hub {
         state.readers[shard.number()] += 1;
         let place = state.order.place().cloned();
         let outbox = Arc::clone(outbox);
-        let attach =
-            Command::Attach { room: room.key, reader: key, outbox: Arc::clone(&outbox), echo, place: place.clone() };
-        shard.send(attach);
+        shard.send(Command::Attach {
+            room: room.key,
+            reader: key,
+            outbox: Arc::clone(&outbox),
+            echo,
+            dialect,
+            place: place.clone(),
+        });
         let members = state.members();
         drop(state);
         let place = place.unwrap_or_else(|| self.0.unnumbered.clone());
-        Ok(Reader { interest, key, outbox, place, members, echo })
+        Reader { interest, key, outbox, place, members, echo }
+    }
+
+    /// Sends an unnumbered message to an audience, in one order with everything that this caller publishes.
+    pub fn scatter(&self, audience: Audience, message: &Arc<Message>) {
+        if let [room] = &*audience.rooms
+            && *room == message.room
+            && audience.connections.is_empty()
+            && audience.except.is_empty()
+            && audience.except_connections.is_empty()
+        {
+            return self.0.accept(message);
+        }
+        let key = |name: &RoomName| self.0.find(name).map(|room| room.key);
+        let rooms: Vec<_> = audience.rooms.iter().filter_map(|name| self.0.find(name)).collect();
+        for room in &rooms {
+            room.tell_waiters(message);
+        }
+        let targets = Arc::new(Targets {
+            rooms: rooms.iter().map(|room| room.key).collect(),
+            connections: audience.connections,
+            dialect: audience.dialect,
+            except: audience.except.iter().filter_map(key).collect(),
+            except_connections: audience.except_connections,
+        });
+        if targets.rooms.is_empty() && targets.connections.is_empty() {
+            return;
+        }
+        for shard in &self.0.shards {
+            shard.send(Command::Scatter(Arc::clone(&targets), Arc::clone(message)));
+        }
     }
 
     /// Waits for the next message of a room; see [`Watch`].
@@ -270,13 +342,13 @@ impl Hub {
         self.0.registry.user(user).iter().filter(|outbox| self.offer(outbox, message)).count()
     }
 
-    /// The frame of a message for one wire.
-    pub fn frame<'a>(&self, message: &'a Message, wire: Wire) -> &'a bytes::Bytes {
-        message.frame(wire, &self.0.encoders)
+    /// The frame of a message for one wire and dialect.
+    pub fn frame(&self, message: &Message, wire: Wire, dialect: Dialect) -> bytes::Bytes {
+        message.frame(wire, dialect, &self.0.encoders)
     }
 
     fn offer(&self, outbox: &Arc<Outbox>, message: &Message) -> bool {
-        outbox.offer(message.frame(outbox.wire(), &self.0.encoders).clone())
+        outbox.offer(message.frame(outbox.wire(), Dialect::default(), &self.0.encoders))
     }
 
     /// Tells every connection that the server is about to stop.
@@ -369,25 +441,27 @@ impl Hub {
 
     /// Finds or makes a room, counts the caller as interested in it, and sees to it that its place is known.
     async fn interest(&self, name: &RoomName) -> Result<Interest, LogError> {
-        let log = self.log(name)?;
-        // Before the lock: a log's own locks are never taken under those of the hub, because logs call the hub
-        // (`Done`) under theirs.
-        let hold = log.as_ref().and_then(|log| log.hold(name));
-        let interest = {
-            let mut rooms = lock(self.0.part(name));
-            let room = match rooms.entry(name.clone()) {
-                Entry::Occupied(entry) => Arc::clone(entry.get()),
-                Entry::Vacant(entry) => {
-                    self.0.room_count.fetch_add(1, Ordering::Relaxed);
-                    let key = RoomKey(self.0.number());
-                    Arc::clone(entry.insert(Arc::new(Room::new(name.clone(), key, log, hold, self.0.shards.len()))))
-                }
-            };
-            Interest::new(&self.0, room)
-        };
+        let interest = self.known(name, self.log(name)?);
         let room = &interest.room;
         room.started.get_or_try_init(|| self.start(room)).await?;
         Ok(interest)
+    }
+
+    /// Finds or makes a room, and counts the caller as interested in it.
+    fn known(&self, name: &RoomName, log: Option<Arc<dyn Log>>) -> Interest {
+        // Before the lock: a log's own locks are never taken under those of the hub, because logs call the hub
+        // (`Done`) under theirs.
+        let hold = log.as_ref().and_then(|log| log.hold(name));
+        let mut rooms = lock(self.0.part(name));
+        let room = match rooms.entry(name.clone()) {
+            Entry::Occupied(entry) => Arc::clone(entry.get()),
+            Entry::Vacant(entry) => {
+                self.0.room_count.fetch_add(1, Ordering::Relaxed);
+                let key = RoomKey(self.0.number());
+                Arc::clone(entry.insert(Arc::new(Room::new(name.clone(), key, log, hold, self.0.shards.len()))))
+            }
+        };
+        Interest::new(&self.0, room)
     }
 
     /// First the bus, then the head: whatever is appended after the head was read arrives by the bus, or is found

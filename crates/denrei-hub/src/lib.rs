@@ -40,14 +40,15 @@ pub mod laws;
 pub use bus::{Bus, BusError, Inbound, LocalBus, LocalNode, Subject};
 pub use class::{Class, Classes, Keep, Window};
 pub use cursor::{Cursor, Found};
-pub use hub::{Backends, Hub, HubConfig, Published, Reader, Seat, Watch};
+pub use hub::{Audience, Backends, Hub, HubConfig, Published, Reader, Seat, Watch};
 pub use ids::{ClientId, Epoch, InvalidName, InvalidPosition, Name, Position, RoomName, Seq, random_token};
 pub use log::{Appended, Done, Log, LogError, Page, Reading, Span};
 pub use memory::{MemoryLimits, MemoryLog};
-pub use message::{Draft, Encode, Encoders, Kind, Message, Wire};
-pub use outbox::{Ended, Notice, Outbox, OutboxLimits};
+pub use message::{Dialect, Draft, Emit, Encode, Encoders, Kind, Message, Wire};
+pub use outbox::{Ended, Notice, Outbox, OutboxLimits, Translate};
 pub use room::ReaderKey;
 pub use shard::{Shard, ShardHandle};
 
 /// Hash maps of this crate: keys are ours or validated names, and foldhash is seeded per process.
 pub(crate) type Map<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
+pub(crate) type Set<K> = std::collections::HashSet<K, foldhash::fast::RandomState>;

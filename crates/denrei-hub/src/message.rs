@@ -1,6 +1,6 @@
 //! What moves: a draft before it has a number, a message after.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
@@ -49,13 +49,29 @@ impl Draft {
     }
 }
 
-/// Whether a message went to a room or to one client.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// What kind of message it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Kind {
-    /// To the readers of a room.
+    /// To the readers of a room; the payload is one JSON value.
+    #[default]
     Broadcast,
     /// To one client or user; unnumbered.
     Direct,
+    /// Of an application's namespace; the payload is a JSON array of arguments.
+    Emit(Box<Emit>),
+}
+
+/// What a namespace's message has besides.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Emit {
+    /// Binary parts that the payload refers to by their index.
+    pub attachments: Vec<Bytes>,
+    /// The number under which its receivers answer.
+    pub ack: Option<u64>,
+    /// Where a receiver of it resumes.
+    pub offset: Option<Position>,
+    /// Who cannot be written to at once does not get it.
+    pub volatile: bool,
 }
 
 /// An event with its place in the room's log.
@@ -67,7 +83,7 @@ pub struct Message {
     pub epoch: Epoch,
     /// The number in it; 0 when the room keeps no log.
     pub seq: Seq,
-    /// To a room or to one client.
+    /// What kind of message it is.
     pub kind: Kind,
     /// The event's name.
     pub event: Name,
@@ -98,24 +114,44 @@ impl Message {
         Self { kind: Kind::Direct, ..draft.assigned(unnumbered) }
     }
 
+    /// A message of an application's namespace; unnumbered.
+    pub fn emit(draft: Draft, emit: Emit) -> Self {
+        Self { kind: Kind::Emit(Box::new(emit)), ..Self::direct(draft) }
+    }
+
     /// Where it stands in its room.
     pub fn position(&self) -> Position {
         Position { epoch: self.epoch.clone(), seq: self.seq }
     }
 
-    /// The message's frame for one wire, encoded at the first call and shared by every reader of that wire.
-    pub fn frame(&self, wire: Wire, encoders: &Encoders) -> &Bytes {
-        self.frames.0[wire.0 as usize].get_or_init(|| (encoders.0[wire.0 as usize])(self))
+    /// The message's frame for one wire and dialect, encoded at the first call and shared by every reader of these.
+    pub fn frame(&self, wire: Wire, dialect: Dialect, encoders: &Encoders) -> Bytes {
+        let mut frames = self.frames.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((.., frame)) = frames.iter().find(|(w, d, _)| (*w, *d) == (wire, dialect)) {
+            return frame.clone();
+        }
+        let frame = (encoders.0[wire.0 as usize])(self, dialect);
+        frames.push((wire, dialect, frame.clone()));
+        frame
+    }
+
+    /// Who cannot be written to at once does not get it.
+    pub(crate) fn is_volatile(&self) -> bool {
+        matches!(&self.kind, Kind::Emit(emit) if emit.volatile)
     }
 
     /// About how much memory it holds: the payload, one frame of it, and the fields.
     pub fn weight(&self) -> usize {
-        2 * self.payload.len() + 512
+        let attached: usize = match &self.kind {
+            Kind::Emit(emit) => emit.attachments.iter().map(Bytes::len).sum(),
+            Kind::Broadcast | Kind::Direct => 0,
+        };
+        2 * (self.payload.len() + attached) + 512
     }
 }
 
 /// How messages look on one kind of connection. The hub caches bytes that it cannot read.
-pub type Encode = Box<dyn Fn(&Message) -> Bytes + Send + Sync>;
+pub type Encode = Box<dyn Fn(&Message, Dialect) -> Bytes + Send + Sync>;
 
 /// One [`Encode`] per [`Wire`], in their order. Cheap to clone.
 #[derive(Clone)]
@@ -123,23 +159,19 @@ pub struct Encoders(Arc<[Encode]>);
 
 impl Encoders {
     /// The encoders of wires 0, 1, …
-    ///
-    /// # Panics
-    /// With more than [`Wire::MOST`] of them.
     pub fn new(encoders: Vec<Encode>) -> Self {
-        assert!(encoders.len() <= Wire::MOST, "a hub has at most {} wires", Wire::MOST);
         Self(encoders.into())
     }
 
     /// Joins the frames of several messages into one chunk, so that a reader costs one write.
-    pub(crate) fn joined(&self, messages: &[Arc<Message>], wire: Wire) -> Bytes {
+    pub(crate) fn joined(&self, messages: &[Arc<Message>], wire: Wire, dialect: Dialect) -> Bytes {
         match messages {
-            [one] => one.frame(wire, self).clone(),
+            [one] => one.frame(wire, dialect, self),
             many => {
-                let length = many.iter().map(|message| message.frame(wire, self).len()).sum();
-                let mut chunk = BytesMut::with_capacity(length);
-                for message in many {
-                    chunk.extend_from_slice(message.frame(wire, self));
+                let frames: Vec<_> = many.iter().map(|message| message.frame(wire, dialect, self)).collect();
+                let mut chunk = BytesMut::with_capacity(frames.iter().map(Bytes::len).sum());
+                for frame in &frames {
+                    chunk.extend_from_slice(frame);
                 }
                 chunk.freeze()
             }
@@ -147,14 +179,15 @@ impl Encoders {
     }
 }
 
-/// The number of an encoder: which of a message's frames a reader gets.
+/// The number of an encoder: what a connection's bytes are. It may change during its life, see
+/// [`crate::Outbox::upgrade`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Wire(pub u8);
 
-impl Wire {
-    /// How many wires a hub can have.
-    pub const MOST: usize = 8;
-}
+/// How a reader wants messages told, in the words of its connection's encoder. Readers of one connection may differ.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Dialect(pub u8);
 
+/// A list: a message is mostly encoded once or twice, and it is kept for long.
 #[derive(Debug, Default)]
-struct Frames([OnceLock<Bytes>; Wire::MOST]);
+struct Frames(Mutex<Vec<(Wire, Dialect, Bytes)>>);

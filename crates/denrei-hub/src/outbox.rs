@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{Interest, Ready};
@@ -25,9 +26,13 @@ use crate::shard::{Command, ShardHandle};
 pub struct Outbox {
     number: u64,
     client: ClientId,
-    wire: Wire,
+    wire: AtomicU8,
     limits: OutboxLimits,
-    socket: Option<TcpStream>,
+    socket: OnceLock<TcpStream>,
+    /// Rewrites bytes of the wire before the upgrade.
+    translate: OnceLock<Translate>,
+    /// What cannot be queued ends the connection, see [`Outbox::insist`].
+    insists: AtomicBool,
     shard: ShardHandle,
     queue: Mutex<Queue>,
     wake: Notify,
@@ -48,10 +53,15 @@ impl Default for OutboxLimits {
     }
 }
 
+/// Rewrites queued bytes of one wire as bytes of another.
+pub type Translate = fn(Bytes) -> Bytes;
+
 #[derive(Debug, Default)]
 struct Queue {
     chunks: VecDeque<Bytes>,
     bytes: usize,
+    /// The socket takes nothing more for now; without a socket: nobody waits for bytes.
+    stuck: bool,
     /// A flush by the shard is on its way.
     scheduled: bool,
     /// What is queued is the last.
@@ -71,6 +81,8 @@ pub enum Notice {
     Heartbeat,
     /// The server is about to stop.
     Shutdown,
+    /// Something could not be queued that must not be lost.
+    Overflow,
 }
 
 /// Why a connection takes no more bytes.
@@ -104,9 +116,11 @@ impl Outbox {
         Self {
             number,
             client,
-            wire,
+            wire: AtomicU8::new(wire.0),
             limits,
-            socket,
+            socket: socket.map(OnceLock::from).unwrap_or_default(),
+            translate: OnceLock::new(),
+            insists: AtomicBool::new(false),
             shard,
             queue: Mutex::default(),
             wake: Notify::new(),
@@ -126,15 +140,48 @@ impl Outbox {
 
     /// Which frames of a message it gets.
     pub fn wire(&self) -> Wire {
-        self.wire
+        Wire(self.wire.load(Ordering::Acquire))
+    }
+
+    /// From now on, what cannot be queued is not dropped: the session is told [`Notice::Overflow`], and ends.
+    pub fn insist(&self) {
+        self.insists.store(true, Ordering::Relaxed);
+    }
+
+    /// Changes once what the connection's bytes are and which socket takes them. What is queued, and what others have
+    /// encoded for the wire before, is rewritten. A further call changes nothing.
+    pub fn upgrade(&self, socket: Option<TcpStream>, wire: Wire, translate: Translate) {
+        let mut queue = self.lock();
+        if self.translate.set(translate).is_err() {
+            return;
+        }
+        if let Some(socket) = socket {
+            // A connection that has a socket is not upgraded.
+            let _ = self.socket.set(socket);
+        }
+        self.wire.store(wire.0, Ordering::Release);
+        queue.bytes = 0;
+        queue.stuck = false;
+        for chunk in std::mem::take(&mut queue.chunks) {
+            queue.push(translate(chunk));
+        }
+    }
+
+    /// Bytes of a wire as bytes of the connection's wire.
+    fn in_my_wire<'a>(&self, wire: Wire, bytes: &'a Bytes) -> Cow<'a, Bytes> {
+        match self.translate.get() {
+            Some(translate) if wire != self.wire() => Cow::Owned(translate(bytes.clone())),
+            _ => Cow::Borrowed(bytes),
+        }
     }
 
     /// The socket to read from, if there is one.
     pub fn socket(&self) -> Option<&TcpStream> {
-        self.socket.as_ref()
+        self.socket.get()
     }
 
-    pub(crate) fn shard(&self) -> &ShardHandle {
+    /// Where it is served.
+    pub fn shard(&self) -> &ShardHandle {
         &self.shard
     }
 
@@ -185,27 +232,57 @@ impl Outbox {
         true
     }
 
+    /// Sends bytes of a wire behind everything that was published before this call: a shard that has something to do
+    /// does it first. What does not fit is dropped, or ends the connection ([`Outbox::insist`]).
+    pub fn send(self: &Arc<Self>, wire: Wire, bytes: Bytes) {
+        if let Some(bytes) = self.shard.send_behind(self, wire, bytes) {
+            let (sent, _) = self.queue(wire, &bytes, false);
+            if sent == Sent::Refused {
+                return self.overflow();
+            }
+            let schedule = self.schedule(&mut self.lock());
+            if schedule {
+                self.shard.send(Command::Flush(Arc::clone(self)));
+            }
+        }
+    }
+
+    /// Something could not be queued that is kept nowhere else.
+    pub(crate) fn overflow(&self) {
+        if self.insists.load(Ordering::Relaxed) {
+            self.notify(Notice::Overflow);
+        }
+    }
+
     fn schedule(&self, queue: &mut Queue) -> bool {
-        if self.socket.is_none() {
+        if self.socket.get().is_none() {
             self.wake.notify_one();
             return false;
         }
         !std::mem::replace(&mut queue.scheduled, true)
     }
 
-    /// Writes a chunk at once if nothing is queued before it; queues what the socket does not take.
-    pub(crate) fn write(&self, chunk: &Bytes) -> Sent {
+    /// Writes a chunk at once if nothing is queued before it; queues what the socket does not take. A volatile chunk is
+    /// dropped when it would have to wait.
+    pub(crate) fn write(&self, wire: Wire, chunk: &Bytes, volatile: bool) -> Sent {
         let mut queue = self.lock();
-        if queue.is_closed() {
+        if queue.is_closed() || volatile && queue.stuck {
             return Sent::Taken;
         }
-        let Some(socket) = self.socket.as_ref().filter(|_| queue.bytes == 0) else {
-            return self.enqueue(&mut queue, chunk.clone());
+        let chunk = self.in_my_wire(wire, chunk);
+        let Some(socket) = self.socket.get().filter(|_| queue.bytes == 0) else {
+            return self.enqueue(&mut queue, chunk.into_owned());
         };
-        match socket.try_write(chunk) {
+        match socket.try_write(&chunk) {
             Ok(written) if written == chunk.len() => Sent::Taken,
-            Ok(written) => self.enqueue(&mut queue, chunk.slice(written..)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.enqueue(&mut queue, chunk.clone()),
+            Ok(written) => {
+                queue.stuck = true;
+                self.enqueue(&mut queue, chunk.slice(written..))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                queue.stuck = true;
+                self.enqueue(&mut queue, chunk.into_owned())
+            }
             Err(_) => {
                 queue.end(Ended::Broken);
                 self.wake.notify_one();
@@ -215,17 +292,18 @@ impl Outbox {
     }
 
     /// Queues a chunk within the bound and says whether the caller should flush: it is the first one.
-    pub(crate) fn queue(&self, chunk: &Bytes) -> (Sent, bool) {
+    pub(crate) fn queue(&self, wire: Wire, chunk: &Bytes, volatile: bool) -> (Sent, bool) {
         let mut queue = self.lock();
-        if queue.is_closed() {
+        if queue.is_closed() || volatile && queue.stuck {
             return (Sent::Taken, false);
         }
-        let first = queue.bytes == 0 && self.socket.is_some();
+        let chunk = self.in_my_wire(wire, chunk).into_owned();
+        let first = queue.bytes == 0 && self.socket.get().is_some();
         if first {
-            queue.push(chunk.clone());
+            queue.push(chunk);
             return (Sent::Taken, true);
         }
-        (self.enqueue(&mut queue, chunk.clone()), false)
+        (self.enqueue(&mut queue, chunk), false)
     }
 
     /// A chunk that alone exceeds the bound is taken when nothing is queued before it: it could never be sent else.
@@ -233,7 +311,7 @@ impl Outbox {
         if queue.bytes > 0 && queue.bytes + chunk.len() > self.limits.bytes {
             return Sent::Refused;
         }
-        if queue.bytes == 0 || self.socket.is_none() {
+        if queue.bytes == 0 || self.socket.get().is_none() {
             // The session does not know yet that it has to wait for the socket.
             self.wake.notify_one();
         }
@@ -244,9 +322,10 @@ impl Outbox {
     /// Writes as much of the queue as the socket takes; while [`Outbox::is_blocked`] afterwards, the session waits until
     /// the socket is writable and calls this again. Without a socket there is nothing to do.
     pub fn flush(&self) {
-        let Some(socket) = &self.socket else { return };
+        let Some(socket) = self.socket.get() else { return };
         let mut queue = self.lock();
         queue.scheduled = false;
+        queue.stuck = false;
         while !queue.chunks.is_empty() {
             let wrote = match queue.chunks.len() {
                 1 => socket.try_write(&queue.chunks[0]),
@@ -261,7 +340,10 @@ impl Outbox {
             match wrote {
                 Ok(written) => queue.advance(written),
                 // No wake: a session that flushes whenever it is woken would wake itself for ever.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    queue.stuck = true;
+                    return;
+                }
                 Err(_) => {
                     queue.end(Ended::Broken);
                     self.wake.notify_one();
@@ -286,6 +368,11 @@ impl Outbox {
         queue.scheduled = false;
         queue.bytes = 0;
         std::mem::take(&mut queue.chunks)
+    }
+
+    /// Says whether whoever takes the bytes waits for them: volatile messages are dropped while nobody does.
+    pub fn await_bytes(&self, waits: bool) {
+        self.lock().stuck = !waits;
     }
 
     /// Whether something is queued that the socket did not take.
@@ -355,7 +442,7 @@ impl Outbox {
     /// # Errors
     /// Those of the socket; [`io::ErrorKind::Unsupported`] without one.
     pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
-        match &self.socket {
+        match self.socket.get() {
             Some(socket) => socket.ready(interest).await,
             None => Err(io::ErrorKind::Unsupported.into()),
         }

@@ -162,6 +162,11 @@ impl Room {
         (number, told)
     }
 
+    /// Tells those who wait for the next message of one that was scattered.
+    pub(crate) fn tell_waiters(&self, message: &Arc<Message>) {
+        self.lock().tell_waiters(message);
+    }
+
     pub(crate) fn forget_waiter(&self, number: u64) {
         self.lock().waiters.remove(&number);
     }
@@ -195,6 +200,13 @@ impl State {
         }
     }
 
+    fn tell_waiters(&mut self, message: &Arc<Message>) {
+        for (_, waiter) in self.waiters.drain() {
+            // A waiter that has gone has no use for it.
+            let _ = waiter.send(Arc::clone(message));
+        }
+    }
+
     /// Under the room's lock, so that every shard gets the messages, and the readers that come and go, in one order.
     fn deliver(&mut self, room: RoomKey, message: &Arc<Message>, shards: &[ShardHandle]) {
         for (shard, readers) in shards.iter().zip(&self.readers) {
@@ -202,10 +214,7 @@ impl State {
                 shard.send(Command::Deliver(room, Arc::clone(message)));
             }
         }
-        for (_, waiter) in self.waiters.drain() {
-            // A waiter that has gone has no use for it.
-            let _ = waiter.send(Arc::clone(message));
-        }
+        self.tell_waiters(message);
         if message.seq != Seq::ZERO {
             self.tail.push(message);
         }

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::MissedTickBehavior;
 
-use crate::Map;
+use crate::{Map, Set};
 use crate::ids::{Position, Seq};
-use crate::message::{Encoders, Message, Wire};
+use crate::message::{Dialect, Encoders, Message, Wire};
 use crate::outbox::{Notice, Outbox, Sent};
 use crate::room::{ReaderKey, RoomKey};
 
@@ -44,6 +44,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Inbox {
     commands: Vec<Command>,
+    /// The shard is still about what it took out last.
+    busy: bool,
     /// About how much memory their messages hold.
     weight: usize,
 }
@@ -56,13 +58,24 @@ pub(crate) enum Command {
     /// It ends.
     Leave(u64),
     /// A reader of a room, which stands at `place`, begins. It is written to after [`Command::Live`] only.
-    Attach { room: RoomKey, reader: ReaderKey, outbox: Arc<Outbox>, echo: bool, place: Option<Position> },
+    Attach {
+        room: RoomKey,
+        reader: ReaderKey,
+        outbox: Arc<Outbox>,
+        echo: bool,
+        dialect: Dialect,
+        place: Option<Position>,
+    },
     /// The reader has everything up to this place by other ways.
     Live { reader: ReaderKey, place: Position },
     /// It ends.
     Detach(ReaderKey),
     /// A message for the readers of a room.
     Deliver(RoomKey, Arc<Message>),
+    /// An unnumbered message for the readers of several rooms, and for single connections, each once.
+    Scatter(Arc<Targets>, Arc<Message>),
+    /// Bytes of a wire for one connection.
+    Send(Arc<Outbox>, Wire, Bytes),
     /// The room goes on after this place, which does not follow on what was delivered: its readers read the log.
     Jump(RoomKey, Position),
     /// Bytes were queued that someone must flush.
@@ -71,6 +84,18 @@ pub(crate) enum Command {
     Shutdown,
     /// Tell that everything before this was done.
     Settle(oneshot::Sender<()>),
+}
+
+/// Whom a scattered message goes to.
+#[derive(Debug, Default)]
+pub(crate) struct Targets {
+    pub(crate) rooms: Vec<RoomKey>,
+    pub(crate) connections: Vec<Arc<Outbox>>,
+    /// How the single connections want it told.
+    pub(crate) dialect: Dialect,
+    pub(crate) except: Vec<RoomKey>,
+    /// Numbers of connections.
+    pub(crate) except_connections: Vec<u64>,
 }
 
 /// The readers of one room on this shard.
@@ -86,6 +111,7 @@ struct Entry {
     outbox: Arc<Outbox>,
     state: State,
     echo: bool,
+    dialect: Dialect,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -139,9 +165,11 @@ impl ShardHandle {
 
     pub(crate) fn send(&self, command: Command) {
         let mut inbox = self.lock();
-        if let Command::Deliver(_, message) = &command {
-            inbox.weight += message.weight();
-        }
+        inbox.weight += match &command {
+            Command::Deliver(_, message) | Command::Scatter(_, message) => message.weight(),
+            Command::Send(.., bytes) => bytes.len(),
+            _ => 0,
+        };
         inbox.commands.push(command);
         if inbox.commands.len() == 1 {
             self.0.wake.notify_one();
@@ -149,6 +177,18 @@ impl ShardHandle {
         if inbox.commands.len() >= Self::PRESSED || inbox.weight >= Self::HEAVY {
             self.0.pressed.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Has bytes sent behind what the shard has to do; gives them back when it has nothing to do.
+    pub(crate) fn send_behind(&self, outbox: &Arc<Outbox>, wire: Wire, bytes: Bytes) -> Option<Bytes> {
+        {
+            let inbox = self.lock();
+            if !inbox.busy && inbox.commands.is_empty() {
+                return Some(bytes);
+            }
+        }
+        self.send(Command::Send(Arc::clone(outbox), wire, bytes));
+        None
     }
 
     pub(crate) fn is_pressed(&self) -> bool {
@@ -175,12 +215,16 @@ impl ShardHandle {
 
     fn take(&self) -> Vec<Command> {
         let mut inbox = self.lock();
-        let Inbox { commands, .. } = std::mem::take(&mut *inbox);
+        let Inbox { commands, .. } = std::mem::replace(&mut *inbox, Inbox { busy: true, ..Inbox::default() });
         // Under the lock, so that no pressure of the next turn is relieved by this one.
         if self.0.pressed.swap(false, Ordering::Relaxed) {
             self.0.relief.notify_waiters();
         }
         commands
+    }
+
+    fn rest(&self) {
+        self.lock().busy = false;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inbox> {
@@ -235,13 +279,15 @@ impl Shard {
 
     async fn turn(&mut self) {
         let commands = self.handle.take();
+        let nowhere = RoomKey::default();
         let mut touched = commands.iter().filter_map(|command| match command {
             Command::Deliver(room, _) => Some(room),
+            Command::Scatter(..) | Command::Send(..) => Some(&nowhere),
             _ => None,
         });
         // With one room in the turn a reader is written to at most once by writing at once. With several, chunks are
         // queued first, so that a reader of many rooms still costs one write.
-        let direct = touched.next().is_none_or(|first| touched.all(|room| room == first));
+        let direct = touched.next().is_none_or(|first| *first != nowhere && touched.all(|room| room == first));
         let mut dirty = Vec::new();
         let mut run: Vec<Arc<Message>> = Vec::new();
         let mut of = RoomKey::default();
@@ -249,7 +295,8 @@ impl Shard {
         for command in commands {
             match command {
                 Command::Deliver(room, message) => {
-                    if room != of || weight + message.weight() > Self::CHUNK {
+                    let apart = run.last().is_some_and(|last| last.is_volatile() || message.is_volatile());
+                    if room != of || apart || weight + message.weight() > Self::CHUNK {
                         self.deliver(of, &mut run, direct, &mut dirty).await;
                         of = room;
                         weight = 0;
@@ -258,6 +305,18 @@ impl Shard {
                     run.push(message);
                 }
                 Command::Flush(outbox) => dirty.push(outbox),
+                Command::Scatter(targets, message) => {
+                    self.deliver(of, &mut run, direct, &mut dirty).await;
+                    self.scatter(&targets, message, &mut dirty).await;
+                }
+                Command::Send(outbox, wire, bytes) => {
+                    self.deliver(of, &mut run, direct, &mut dirty).await;
+                    match outbox.queue(wire, &bytes, false) {
+                        (Sent::Refused, _) => outbox.overflow(),
+                        (Sent::Taken, true) => dirty.push(outbox),
+                        (Sent::Taken, false) => {}
+                    }
+                }
                 other => {
                     self.deliver(of, &mut run, direct, &mut dirty).await;
                     self.obey(other);
@@ -265,6 +324,8 @@ impl Shard {
             }
         }
         self.deliver(of, &mut run, direct, &mut dirty).await;
+        // Everything is in its outbox now, in order.
+        self.handle.rest();
         for outbox in dirty {
             outbox.flush();
             outbox.remind();
@@ -280,7 +341,11 @@ impl Shard {
             Command::Leave(number) => {
                 self.seats.remove(&number);
             }
-            Command::Attach { room, reader, outbox, echo, place } => self.attach(room, reader, outbox, echo, place),
+            Command::Attach { room, reader, outbox, echo, dialect, place } => {
+                let connection = outbox.number();
+                let entry = Entry { key: reader, connection, outbox, state: State::Behind, echo, dialect };
+                self.attach(room, entry, place);
+            }
             Command::Live { reader, place } => self.live(reader, place),
             Command::Detach(reader) => self.detach(reader),
             Command::Jump(room, place) => {
@@ -292,15 +357,14 @@ impl Shard {
             Command::Shutdown => self.seats.values().for_each(|seat| seat.outbox.notify(Notice::Shutdown)),
             // Whoever asked may have gone.
             Command::Settle(tell) => drop(tell.send(())),
-            Command::Deliver(..) | Command::Flush(_) => {}
+            Command::Deliver(..) | Command::Scatter(..) | Command::Send(..) | Command::Flush(_) => {}
         }
     }
 
-    fn attach(&mut self, room: RoomKey, key: ReaderKey, outbox: Arc<Outbox>, echo: bool, place: Option<Position>) {
+    fn attach(&mut self, room: RoomKey, entry: Entry, place: Option<Position>) {
         let readers = self.rooms.entry(room).or_insert_with(|| Readers { list: Vec::new(), delivered: place });
-        self.places.insert(key, (room, readers.list.len()));
-        let connection = outbox.number();
-        readers.list.push(Entry { key, connection, outbox, state: State::Behind, echo });
+        self.places.insert(entry.key, (room, readers.list.len()));
+        readers.list.push(entry);
     }
 
     /// A reader that has read the log up to `place` goes live there, or is told where to read on.
@@ -344,7 +408,7 @@ impl Shard {
             readers.fall_behind();
         }
         let encoders = self.encoders.clone();
-        let run_of = Run { encoders: &encoders, before, direct, senders: Senders::of(run), messages: run };
+        let run_of = Run::new(&encoders, run, before, direct);
         let mut chunks = Chunks::default();
         for entry in &mut readers.list {
             if run_of.write_to(entry, &mut chunks, dirty) {
@@ -356,6 +420,32 @@ impl Shard {
         }
         self.rooms.insert(room, readers);
         run.clear();
+    }
+
+    /// Hands a message to the readers of several rooms, each connection once, and to single connections.
+    async fn scatter(&mut self, targets: &Targets, message: Arc<Message>, dirty: &mut Vec<Arc<Outbox>>) {
+        let mut had: Set<u64> = targets.except_connections.iter().copied().collect();
+        for room in targets.except.iter().filter_map(|room| self.rooms.get(room)) {
+            had.extend(room.list.iter().map(|entry| entry.connection));
+        }
+        let encoders = self.encoders.clone();
+        let messages = [message];
+        let run = Run::new(&encoders, &messages, None, false);
+        let mut chunks = Chunks::default();
+        for room in &targets.rooms {
+            let Some(mut readers) = self.rooms.remove(room) else { continue };
+            for entry in &mut readers.list {
+                if had.insert(entry.connection) && run.write_to(entry, &mut chunks, dirty) {
+                    self.breathe().await;
+                }
+            }
+            self.rooms.insert(*room, readers);
+        }
+        for outbox in &targets.connections {
+            if outbox.shard().number() == self.handle.number() && had.insert(outbox.number()) {
+                run.hand(outbox, targets.dialect, &mut chunks, dirty);
+            }
+        }
     }
 
     /// Lets reads and other tasks have their turn in between: a fan-out to 10,000 takes tens of milliseconds.
@@ -375,14 +465,51 @@ struct Run<'a> {
     /// The place just before the first; none when the room keeps no log.
     before: Option<Position>,
     direct: bool,
+    volatile: bool,
     senders: Senders<'a>,
 }
 
-/// The joined chunk per wire, made when the first reader of that wire needs it.
+/// The joined chunk per wire and dialect, made when the first reader of these needs it.
 #[derive(Default)]
-struct Chunks([Option<Bytes>; Wire::MOST]);
+struct Chunks(Vec<(Wire, Dialect, Bytes)>);
 
-impl Run<'_> {
+impl Chunks {
+    fn get(&mut self, wire: Wire, dialect: Dialect, make: impl FnOnce() -> Bytes) -> &Bytes {
+        let known = self.0.iter().position(|(w, d, _)| (*w, *d) == (wire, dialect));
+        let at = known.unwrap_or_else(|| {
+            self.0.push((wire, dialect, make()));
+            self.0.len() - 1
+        });
+        &self.0[at].2
+    }
+}
+
+impl<'a> Run<'a> {
+    fn new(encoders: &'a Encoders, messages: &'a [Arc<Message>], before: Option<Position>, direct: bool) -> Self {
+        let volatile = messages.iter().any(|message| message.is_volatile());
+        Self { encoders, messages, before, direct, volatile, senders: Senders::of(messages) }
+    }
+
+    /// Hands the messages to a connection that is no reader.
+    fn hand(&self, outbox: &Arc<Outbox>, dialect: Dialect, chunks: &mut Chunks, dirty: &mut Vec<Arc<Outbox>>) {
+        let wire = outbox.wire();
+        let chunk = chunks.get(wire, dialect, || self.encoders.joined(self.messages, wire, dialect));
+        if self.send(outbox, wire, chunk, dirty) == Sent::Refused {
+            outbox.overflow();
+        }
+    }
+
+    fn send(&self, outbox: &Arc<Outbox>, wire: Wire, chunk: &Bytes, dirty: &mut Vec<Arc<Outbox>>) -> Sent {
+        if self.direct {
+            return outbox.write(wire, chunk, self.volatile);
+        }
+        let (sent, first) = outbox.queue(wire, chunk, self.volatile);
+        if first {
+            dirty.push(Arc::clone(outbox));
+        }
+        sent
+    }
+
     /// Returns whether something was written or queued.
     fn write_to(&self, entry: &mut Entry, chunks: &mut Chunks, dirty: &mut Vec<Arc<Outbox>>) -> bool {
         let State::Live(seen) = entry.state else { return false };
@@ -391,24 +518,15 @@ impl Run<'_> {
         let fresh = self.before.as_ref().is_none_or(|before| before.seq >= seen);
         let rest;
         let chunk = if fresh && !own {
-            chunks.0[wire.0 as usize].get_or_insert_with(|| self.encoders.joined(self.messages, wire))
+            chunks.get(wire, entry.dialect, || self.encoders.joined(self.messages, wire, entry.dialect))
         } else {
             rest = self.without(entry, seen);
             if rest.is_empty() {
                 return false;
             }
-            &self.encoders.joined(&rest, wire)
+            &self.encoders.joined(&rest, wire, entry.dialect)
         };
-        let sent = if self.direct {
-            entry.outbox.write(chunk)
-        } else {
-            let (sent, first) = entry.outbox.queue(chunk);
-            if first {
-                dirty.push(Arc::clone(&entry.outbox));
-            }
-            sent
-        };
-        if sent == Sent::Refused {
+        if self.send(&entry.outbox, wire, chunk, dirty) == Sent::Refused {
             self.overflow(entry);
         }
         true
@@ -423,9 +541,10 @@ impl Run<'_> {
         self.messages.iter().filter(wanted).cloned().collect()
     }
 
-    /// The policy for a full outbox: what is kept in a log is read from there later, what is not is dropped.
+    /// The policy for a full outbox: what is kept in a log is read from there later; what is not is dropped, or ends the
+    /// connection if it insists.
     fn overflow(&self, entry: &mut Entry) {
-        let (Some(before), State::Live(seen)) = (&self.before, entry.state) else { return };
+        let (Some(before), State::Live(seen)) = (&self.before, entry.state) else { return entry.outbox.overflow() };
         entry.state = State::Behind;
         let seq = before.seq.max(seen);
         entry.outbox.notify(Notice::Behind(entry.key, Position { epoch: before.epoch.clone(), seq }));

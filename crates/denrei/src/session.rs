@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use denrei_hub::{Cursor, Found, Notice, Outbox, Position, Reader, ReaderKey, RoomName, Seat, Wire};
+use denrei_hub::{Cursor, Dialect, Found, Notice, Outbox, Position, Reader, ReaderKey, RoomName, Seat, Wire};
 use denrei_proto::codes::Code;
 use tokio::time::Instant;
 
@@ -83,7 +83,7 @@ impl Session {
             return Err(Refusal::new(Code::TooManyRooms, sentence));
         }
         self.leave(room);
-        let reader = self.app.hub.attach(&self.outbox, room, echo).await?;
+        let reader = self.app.hub.attach(&self.outbox, room, echo, Dialect::default()).await?;
         let place = reader.place().clone();
         if self.rooms.len() == self.rooms.capacity() {
             // Most sessions are in one room or two, and the vector would begin with four.
@@ -130,6 +130,8 @@ impl Session {
                 Notice::Heartbeat if attention.is_none() => attention = Some(Attention::Heartbeat),
                 Notice::Heartbeat => {}
                 Notice::Shutdown => attention = Some(Attention::Shutdown),
+                // Native clients learn of what they lost, or never insisted.
+                Notice::Overflow => {}
             }
         }
         attention

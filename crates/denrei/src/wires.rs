@@ -27,13 +27,13 @@ pub(crate) const OBJECT: Wire = Wire(6);
 pub(crate) fn encoders(deflate: Option<DeflateConfig>) -> Encoders {
     let deflate = deflate.unwrap_or_default();
     let encoders: [Encode; 7] = [
-        Box::new(|message| json(message).finish(Opcode::Text)),
-        Box::new(move |message| shrink(json(message), &deflate)),
-        Box::new(|message| sse::event(&event(message), Format::Payload, Carriage::Chunked).into()),
-        Box::new(|message| sse::event(&event(message), Format::Envelope, Carriage::Chunked).into()),
-        Box::new(|message| marks::of(message, Format::Payload)),
-        Box::new(|message| marks::of(message, Format::Envelope)),
-        Box::new(|message| {
+        Box::new(|message, _| json(message).finish(Opcode::Text)),
+        Box::new(move |message, _| shrink(json(message), &deflate)),
+        Box::new(|message, _| sse::event(&event(message), Format::Payload, Carriage::Chunked).into()),
+        Box::new(|message, _| sse::event(&event(message), Format::Envelope, Carriage::Chunked).into()),
+        Box::new(|message, _| marks::of(message, Format::Payload)),
+        Box::new(|message, _| marks::of(message, Format::Envelope)),
+        Box::new(|message, _| {
             let event = event(message);
             let mut object = Vec::with_capacity(event.length());
             event.write_object(&mut object);
@@ -61,7 +61,7 @@ fn json(message: &Message) -> FrameWriter {
     let event = event(message);
     let mut writer = FrameWriter::with_capacity(event.length());
     match message.kind {
-        Kind::Broadcast => event.write_broadcast(writer.buffer()),
+        Kind::Broadcast | Kind::Emit(_) => event.write_broadcast(writer.buffer()),
         Kind::Direct => event.write_direct(writer.buffer()),
     }
     writer

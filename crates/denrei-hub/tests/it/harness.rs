@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use denrei_hub::{
-    Backends, Bus, Cursor, Draft, Encoders, Found, Hub, HubConfig, Log, Message, Name, Notice, Outbox, Position,
+    Backends, Bus, Cursor, Dialect, Draft, Encoders, Found, Hub, HubConfig, Log, Message, Name, Notice, Outbox, Position,
     Reader, RoomName, ShardHandle, Wire,
 };
 use tokio::io::{AsyncBufReadExt, BufReader, Interest};
@@ -66,7 +66,7 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn start(config: HubConfig, store: Option<Arc<dyn Log>>, bus: Option<Arc<dyn Bus>>) -> Self {
-        let encoders = Encoders::new(vec![Box::new(line), Box::new(|message| [b"#", &*line(message)].concat().into())]);
+        let encoders = Encoders::new(vec![Box::new(|message, _| line(message)), Box::new(|message, _| [b"#", &*line(message)].concat().into())]);
         let (hub, shards) = Hub::new(config, encoders, Backends { memory: None, store, bus });
         let mut tasks = JoinSet::new();
         let handles = shards.iter().map(|shard| shard.handle().clone()).collect();
@@ -175,6 +175,7 @@ pub(crate) struct Told {
     pub(crate) behind: AtomicUsize,
     pub(crate) heartbeats: AtomicUsize,
     pub(crate) shutdown: AtomicBool,
+    pub(crate) overflow: AtomicBool,
     /// Chunks taken from an outbox without a socket, one per write.
     pub(crate) chunks: Mutex<Vec<Bytes>>,
     deliver: Option<Deliver>,
@@ -283,6 +284,7 @@ impl Session {
             }
             Notice::Heartbeat => drop(self.told.heartbeats.fetch_add(1, Ordering::SeqCst)),
             Notice::Shutdown => self.told.shutdown.store(true, Ordering::SeqCst),
+            Notice::Overflow => self.told.overflow.store(true, Ordering::SeqCst),
         }
     }
 
@@ -290,7 +292,7 @@ impl Session {
         match ask {
             Ask::Join { room, since, echo, tell } => {
                 self.leave(&room);
-                let joined = match self.hub.attach(&self.outbox, &room, echo).await {
+                let joined = match self.hub.attach(&self.outbox, &room, echo, Dialect::default()).await {
                     Ok(reader) => {
                         let place = reader.place().clone();
                         // With echo nothing is the client's own: all of it is delivered.
@@ -322,7 +324,7 @@ impl Session {
         match cursor.next().await {
             Ok(Found::Messages(messages)) => {
                 for message in messages {
-                    self.outbox.push(self.hub.frame(&message, self.outbox.wire()).clone());
+                    self.outbox.push(self.hub.frame(&message, self.outbox.wire(), Dialect::default()));
                 }
                 self.outbox.flush();
             }

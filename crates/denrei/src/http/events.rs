@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
-use denrei_hub::{Keep, Message, Page, Position, RoomName, Seq, Span};
+use denrei_hub::{Dialect, Keep, Message, Page, Position, RoomName, Seq, Span};
 use denrei_proto::codes::Code;
 use http::header::{ACCEPT, ETAG, IF_NONE_MATCH};
 use http::request::Parts;
@@ -242,7 +242,7 @@ fn body(app: &App, found: &Found, next: &str, shape: &Shape) -> Vec<u8> {
         if index > 0 {
             body.push(b',');
         }
-        body.extend_from_slice(app.hub.frame(message, wires::OBJECT));
+        body.extend_from_slice(&app.hub.frame(message, wires::OBJECT, Dialect::default()));
     }
     // A position holds nothing that JSON would have to escape.
     body.extend_from_slice(format!("],\"next\":\"{next}\",\"gap\":{}", found.gap).as_bytes());

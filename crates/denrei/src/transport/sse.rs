@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use denrei_hub::{Cursor, Outbox, Position, RoomName, ShardHandle, Wire};
+use denrei_hub::{Cursor, Dialect, Outbox, Position, RoomName, ShardHandle, Wire};
 use denrei_proto::codes::Code;
 use denrei_proto::native::Answer;
 use denrei_proto::sse::{self, Carriage, Format};
@@ -280,7 +280,7 @@ impl Stream {
 /// What is owed to a reader that pages the log.
 fn encode(app: &App, wire: Wire, owed: Owed<'_>) -> Bytes {
     match owed {
-        Owed::Message(message) => app.hub.frame(message, wire).clone(),
+        Owed::Message(message) => app.hub.frame(message, wire, Dialect::default()),
         Owed::Gap(room, from, to) => {
             let data = serde_json::json!({
                 "room": room.as_str(), "from": from, "to": to.seq.0, "epoch": to.epoch.as_str()

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use denrei_hub::{Name, Outbox, RoomName, ShardHandle, Wire};
+use denrei_hub::{Dialect, Name, Outbox, RoomName, ShardHandle, Wire};
 use denrei_proto::codes::{Code, close};
 use denrei_proto::native::{Answer, answer};
 use denrei_proto::ws::{self, Decoder, Event, HandshakeError, Negotiated, UpgradeRequest, Violation};
@@ -411,7 +411,7 @@ fn violated(violation: Violation) -> Stop {
 /// What is owed to a reader that pages the log.
 fn encode(app: &App, wire: Wire, owed: Owed<'_>) -> bytes::Bytes {
     match owed {
-        Owed::Message(message) => app.hub.frame(message, wire).clone(),
+        Owed::Message(message) => app.hub.frame(message, wire, Dialect::default()),
         Owed::Gap(room, from, to) => {
             let (to, epoch) = (to.seq.0, to.epoch.as_str());
             Answer::Gap { room: room.as_str(), from, to, epoch }.encode()

@@ -1,0 +1,59 @@
+//! A client's engine connection as its sockets see it: somewhere to send packets to, and to leave orders for.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use denrei_hub::Outbox;
+use denrei_proto::engineio::Version;
+use denrei_proto::socketio::{Outgoing, Parser};
+
+use crate::socketio::{Reason, Socket};
+use crate::wires;
+
+/// What the sockets of one client share.
+///
+/// The connection's task owns the transport and reads; handlers run elsewhere. They send through the outbox, and what
+/// only the task can do they leave as an [`Order`], which wakes it.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) parser: Parser,
+    pub(crate) version: Version,
+    orders: Mutex<Vec<Order>>,
+}
+
+/// What the connection's task is to do. Each socket leaves each at most once, which bounds them.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// The client has joined a namespace: its events go to this socket.
+    Joined(Socket),
+    /// It may not join the namespace, and was told why.
+    Refused(Arc<str>),
+    /// The socket has left its namespace.
+    Left(Arc<str>),
+    /// A socket that had too many events waiting has room again.
+    Relieved,
+    /// End the connection.
+    Close(Reason),
+}
+
+impl Lane {
+    pub(crate) fn new(outbox: Arc<Outbox>, parser: Parser, version: Version) -> Arc<Self> {
+        Arc::new(Self { outbox, parser, version, orders: Mutex::default() })
+    }
+
+    /// Sends a packet, behind everything that this caller has emitted before.
+    pub(crate) fn send(&self, packet: &Outgoing<'_>) {
+        let wire = self.outbox.wire();
+        self.outbox.send(wire, wires::packet(packet, wire));
+    }
+
+    pub(crate) fn order(&self, order: Order) {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
+        self.outbox.wake();
+    }
+
+    /// Takes the orders, oldest first.
+    pub(crate) fn orders(&self) -> Vec<Order> {
+        std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -30,6 +30,7 @@ mod link;
 mod policy;
 mod refusal;
 mod session;
+pub mod socketio;
 mod transport;
 mod wires;
 
@@ -42,7 +43,8 @@ use denrei_hub::{Backends, Hub, Shard};
 use tokio::net::TcpListener;
 
 use crate::app::App;
-pub use crate::config::{Access, Config, Limits, Poll, Shutdown, Sse, WebSocket};
+pub use crate::app::AllowRequest;
+pub use crate::config::{Access, Config, Limits, Poll, Shutdown, SocketIo, Sse, WebSocket};
 pub use crate::front::Place;
 pub use crate::identity::{Identity, Secret};
 pub use crate::policy::{Action, OpenPolicy, Policy};
@@ -73,12 +75,17 @@ impl Denrei {
     pub fn with(config: Config, parts: Parts) -> (Self, Vec<Shard>) {
         let encoders = wires::encoders(config.websocket.deflate);
         let (hub, shards) = Hub::new(config.hub.clone(), encoders, parts.backends);
-        (Self { app: Arc::new(App::new(config, hub, parts.policy)) }, shards)
+        (Self { app: Arc::new(App::new(config, hub, parts.policy, parts.allow_request)) }, shards)
     }
 
     /// The rooms.
     pub fn hub(&self) -> &Hub {
         &self.app.hub
+    }
+
+    /// The namespaces of Socket.IO.
+    pub fn io(&self) -> &socketio::Io {
+        &self.app.io
     }
 
     /// The routes, to be merged into an application's own.
@@ -121,10 +128,12 @@ pub struct Parts {
     pub backends: Backends,
     /// The application's rules.
     pub policy: Box<dyn Policy>,
+    /// Who may begin a Socket.IO session; none asks nobody.
+    pub allow_request: Option<AllowRequest>,
 }
 
 impl Default for Parts {
     fn default() -> Self {
-        Self { backends: Backends::default(), policy: Box::new(OpenPolicy) }
+        Self { backends: Backends::default(), policy: Box::new(OpenPolicy), allow_request: None }
     }
 }

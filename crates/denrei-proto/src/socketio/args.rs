@@ -79,6 +79,11 @@ impl Args {
         Ok(args)
     }
 
+    /// Arguments that were made by this module before, from their parts.
+    pub fn trusted(json: Bytes, attachments: Vec<Bytes>) -> Self {
+        Self { json, attachments }
+    }
+
     /// Makes arguments of a value: a tuple (or array) is one argument per element, `()` is none, and anything else, a
     /// `Vec` too, is one argument. What serializes as bytes becomes an attachment.
     ///

@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use denrei_hub::Outbox;
 use denrei_proto::engineio::Version;
-use denrei_proto::socketio::{Outgoing, Parser};
+use denrei_proto::socketio::Outgoing;
+use denrei_proto::ws::DeflateConfig;
 
 use crate::socketio::{Reason, Socket};
-use crate::wires;
+use crate::wires::Speech;
 
 /// What the sockets of one client share.
 ///
@@ -16,8 +17,8 @@ use crate::wires;
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) outbox: Arc<Outbox>,
-    pub(crate) parser: Parser,
     pub(crate) version: Version,
+    deflate: DeflateConfig,
     orders: Mutex<Vec<Order>>,
 }
 
@@ -37,14 +38,16 @@ pub(crate) enum Order {
 }
 
 impl Lane {
-    pub(crate) fn new(outbox: Arc<Outbox>, parser: Parser, version: Version) -> Arc<Self> {
-        Arc::new(Self { outbox, parser, version, orders: Mutex::default() })
+    pub(crate) fn new(outbox: Arc<Outbox>, version: Version, deflate: DeflateConfig) -> Arc<Self> {
+        Arc::new(Self { outbox, version, deflate, orders: Mutex::default() })
     }
 
     /// Sends a packet, behind everything that this caller has emitted before.
     pub(crate) fn send(&self, packet: &Outgoing<'_>) {
         let wire = self.outbox.wire();
-        self.outbox.send(wire, wires::packet(packet, wire));
+        if let Some(speech) = Speech::of(wire) {
+            self.outbox.send(wire, speech.packet(packet, &self.deflate));
+        }
     }
 
     pub(crate) fn order(&self, order: Order) {

@@ -1,0 +1,10 @@
+//! Socket.IO.
+
+pub(crate) mod channel;
+pub(crate) mod connection;
+pub(crate) mod desk;
+pub(crate) mod lane;
+pub(crate) mod opening;
+pub(crate) mod rooms;
+mod stub;
+pub use stub::*;

@@ -198,6 +198,11 @@ impl Args {
         Self { json: [b"[", rest.as_bytes()].concat().into(), attachments: Vec::new() }
     }
 
+    /// Of an array that was written as one.
+    pub(super) fn of_written(array: Vec<u8>) -> Self {
+        Self { json: array.into(), attachments: Vec::new() }
+    }
+
     /// Adds what the placeholders refer to.
     pub(super) fn attach(&mut self, attachments: Vec<Bytes>) -> Result<(), Malformed> {
         placeholders(self.text(), attachments.len())?;

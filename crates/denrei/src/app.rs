@@ -15,7 +15,15 @@ use crate::identity::Identity;
 use crate::policy::{self, Action, Policy};
 use crate::socketio::Io;
 use crate::socketio::desk::Desks;
+use crate::socketio::engine::Engine;
 use crate::refusal::Refusal;
+
+/// What an application decides.
+pub(crate) struct Rules {
+    pub(crate) policy: Box<dyn Policy>,
+    pub(crate) allow_request: Option<AllowRequest>,
+    pub(crate) engine: Option<Box<dyn Engine>>,
+}
 
 /// The application's word on who may begin a Socket.IO session; the text of a no is told to the client.
 pub type AllowRequest = Box<dyn Fn(&Parts) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
@@ -32,17 +40,15 @@ pub(crate) struct App {
     /// The namespaces of the application.
     pub(crate) io: Io,
     allow_request: Option<AllowRequest>,
+    /// Takes the place of namespaces.
+    pub(crate) engine: Option<Box<dyn Engine>>,
     /// True once the server is about to stop.
     pub(crate) stopping: watch::Sender<bool>,
 }
 
 impl App {
-    pub(crate) fn new(
-        config: Config,
-        hub: Hub,
-        policy: Box<dyn Policy>,
-        allow_request: Option<AllowRequest>,
-    ) -> Self {
+    pub(crate) fn new(config: Config, hub: Hub, parts: Rules) -> Self {
+        let Rules { policy, allow_request, engine } = parts;
         let (stopping, _) = watch::channel(false);
         let io = Io::new(hub.clone());
         Self {
@@ -54,6 +60,7 @@ impl App {
             desks: Desks::default(),
             io,
             allow_request,
+            engine,
             stopping,
         }
     }

@@ -100,6 +100,8 @@ pub struct Poll {
 pub struct SocketIo {
     /// Whether it is served. Default true.
     pub enabled: bool,
+    /// Where: begins and ends with a slash. Default `/socket.io/`.
+    pub path: String,
     /// Whether namespace `/` serves rooms while no application has taken it. Default true.
     pub rooms: bool,
     /// Time between the server's pings. Default 25 s.
@@ -170,6 +172,7 @@ impl Default for Config {
             poll: Poll { wait: Duration::from_secs(25), limit: 50, most: 500 },
             socketio: SocketIo {
                 enabled: true,
+                path: "/socket.io/".into(),
                 rooms: true,
                 ping_interval: Duration::from_secs(25),
                 ping_timeout: Duration::from_secs(20),

@@ -42,7 +42,7 @@ use axum::Router;
 use denrei_hub::{Backends, Hub, Shard};
 use tokio::net::TcpListener;
 
-use crate::app::App;
+use crate::app::{App, Rules};
 pub use crate::app::AllowRequest;
 pub use crate::config::{Access, Config, Limits, Poll, Shutdown, SocketIo, Sse, WebSocket};
 pub use crate::front::Place;
@@ -74,8 +74,9 @@ impl Denrei {
     /// [`Hub::run`] once.
     pub fn with(config: Config, parts: Parts) -> (Self, Vec<Shard>) {
         let encoders = wires::encoders(config.websocket.deflate);
-        let (hub, shards) = Hub::new(config.hub.clone(), encoders, parts.backends);
-        (Self { app: Arc::new(App::new(config, hub, parts.policy, parts.allow_request)) }, shards)
+        let Parts { backends, policy, allow_request, engine } = parts;
+        let (hub, shards) = Hub::new(config.hub.clone(), encoders, backends);
+        (Self { app: Arc::new(App::new(config, hub, Rules { policy, allow_request, engine })) }, shards)
     }
 
     /// The rooms.
@@ -130,10 +131,12 @@ pub struct Parts {
     pub policy: Box<dyn Policy>,
     /// Who may begin a Socket.IO session; none asks nobody.
     pub allow_request: Option<AllowRequest>,
+    /// Takes what Socket.IO clients say as it is, instead of namespaces; none for namespaces.
+    pub engine: Option<Box<dyn socketio::engine::Engine>>,
 }
 
 impl Default for Parts {
     fn default() -> Self {
-        Self { backends: Backends::default(), policy: Box::new(OpenPolicy), allow_request: None }
+        Self { backends: Backends::default(), policy: Box::new(OpenPolicy), allow_request: None, engine: None }
     }
 }

@@ -266,6 +266,11 @@ impl<R> Session<R> {
         self.transport
     }
 
+    /// Says whether a GET waits.
+    pub fn is_polled(&self) -> bool {
+        self.get.is_some()
+    }
+
     /// Says whether nothing can be sent or received any more, though the client may not know it yet.
     pub fn is_ending(&self) -> bool {
         self.state != State::Open

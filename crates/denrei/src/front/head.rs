@@ -55,7 +55,7 @@ fn natively(app: &App, request: &httparse::Request<'_, '_>, behind: &[u8]) -> Op
     let facts = Facts::parsed(method, target, version, request.headers);
     let unusual = ["content-length", "transfer-encoding", "expect"];
     let plain = method == "GET" && version == 1 && !unusual.iter().any(|name| facts.all(name).next().is_some());
-    let socket_io = facts.path.starts_with("/socket.io/") && app.config.socketio.enabled;
+    let socket_io = app.config.socketio.enabled && facts.path.starts_with(&app.config.socketio.path);
     let wanted = plain && (socket_io || matches!(facts.path, "/ws" | "/sse"));
     if !wanted || facts.one("host").is_none() {
         return None;

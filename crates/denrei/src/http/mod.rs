@@ -33,7 +33,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let mut router = Router::new().merge(api).route("/health", get(health::health));
     if app.config.socketio.enabled {
         // Whoever comes without a token may still bring one to a namespace.
-        router = router.route("/socket.io/", any(socketio::serve)).route("/socket.io/{*rest}", any(socketio::serve));
+        router = router
+            .route(&app.config.socketio.path, any(socketio::serve))
+            .route(&format!("{}{{*rest}}", app.config.socketio.path), any(socketio::serve));
     }
     router
         .fallback(async || Refusal::new(Code::NotFound, "there is nothing at this path"))

@@ -28,6 +28,7 @@ use crate::refusal::Refusal;
 use crate::session::{Attention, Session};
 use crate::socketio::channel::{Channel, Lost, translate};
 use crate::socketio::desk::{Desk, Post, Visit};
+use crate::socketio::engine;
 use crate::socketio::lane::{Lane, Order};
 use crate::socketio::rooms::{self, Asked};
 use crate::socketio::{Handshake, Reason, Socket};
@@ -147,7 +148,10 @@ pub(crate) fn begin(beginning: Beginning, shard: &ShardHandle) -> Arc<Desk> {
         ended: None,
     };
     client.queue(&Packet::Open(&opening.to_json()));
-    if wire.version() == engineio::Version::V3 {
+    if let Some(engine) = &client.session.app.engine {
+        client.join_by = None;
+        engine.opened(&engine::Client::new(&client.lane));
+    } else if wire.version() == engineio::Version::V3 {
         // Clients of version 3 are in `/` without asking.
         client.join("/", None);
     }
@@ -180,6 +184,9 @@ impl Connection {
         let Self { mut client, channel, probe, .. } = *self;
         let reason = client.ended.take().unwrap_or(Reason::TransportClose);
         client.leave_all(reason);
+        if let Some(engine) = &client.session.app.engine {
+            engine.closed(&engine::Client::new(&client.lane), reason);
+        }
         client.session.outbox.flush();
         for channel in [channel, probe].into_iter().flatten() {
             channel.close(close::NORMAL);
@@ -247,8 +254,7 @@ impl Connection {
                 };
                 self.client.obey(outputs, &mut self.probe);
             }
-            // The connection's own place is kept: the session counts once.
-            Visit::WebSocket(channel, _) => match self.engine.probe(now) {
+            Visit::WebSocket(channel) => match self.engine.probe(now) {
                 Ok(()) => self.probe = Some(*channel),
                 Err(_) => channel.close(close::NORMAL),
             },
@@ -454,13 +460,7 @@ impl Client {
 
     /// Queues a packet of the engine's own.
     fn queue(&self, packet: &Packet<'_>) {
-        let outbox = &self.session.outbox;
-        let record = engineio::record(packet);
-        match Speech::of(outbox.wire()).map(|speech| speech.form) {
-            Some(Form::Records) | None => outbox.push(record),
-            Some(Form::Frames(_) | Form::Deflated) => outbox.push(translate(self.wire)(record)),
-        }
-        outbox.wake();
+        self.lane.send_record(engineio::record(packet));
     }
 
     fn upgrade(&mut self, probe: &mut Channel) {
@@ -516,6 +516,10 @@ impl Client {
 
     /// Takes a message, or puts it aside while something before it takes a while.
     fn take(&mut self, message: &Message<'_>) -> bool {
+        if let Some(engine) = &self.session.app.engine {
+            engine.message(&engine::Client::new(&self.lane), message.into());
+            return true;
+        }
         if self.asked.is_none() && self.late.is_empty() {
             return self.hear(message);
         }

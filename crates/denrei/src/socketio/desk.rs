@@ -8,7 +8,6 @@ use bytes::Bytes;
 use denrei_proto::engineio::{Response, Transport, Version};
 use tokio::sync::oneshot;
 
-use crate::app::Open;
 use crate::socketio::channel::Channel;
 use crate::socketio::lane::Lane;
 
@@ -31,7 +30,7 @@ pub(crate) enum Visit {
     /// It brings packets.
     Post(Post, oneshot::Sender<Response>),
     /// A WebSocket that wants to take over.
-    WebSocket(Box<Channel>, Open),
+    WebSocket(Box<Channel>),
 }
 
 /// What a POST brought.

@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use denrei_hub::Outbox;
 use denrei_proto::engineio::Version;
 use denrei_proto::socketio::Outgoing;
 use denrei_proto::ws::DeflateConfig;
 
 use crate::socketio::{Reason, Socket};
-use crate::wires::Speech;
+use crate::wires::{Form, Speech};
 
 /// What the sockets of one client share.
 ///
@@ -44,10 +45,25 @@ impl Lane {
 
     /// Sends a packet, behind everything that this caller has emitted before.
     pub(crate) fn send(&self, packet: &Outgoing<'_>) {
-        let wire = self.outbox.wire();
-        if let Some(speech) = Speech::of(wire) {
-            self.outbox.send(wire, speech.packet(packet, &self.deflate));
-        }
+        let speech = self.speech();
+        self.outbox.send(speech.wire(), speech.packet(packet, &self.deflate));
+    }
+
+    /// Queues a packet before anything that the shard has still to do. For the connection's task, which flushes: what it
+    /// replays next must not come first.
+    pub(crate) fn push(&self, packet: &Outgoing<'_>) {
+        self.outbox.push(self.speech().packet(packet, &self.deflate));
+    }
+
+    /// Sends a packet of the engine's, made as a [record](denrei_proto::engineio::Record).
+    pub(crate) fn send_record(&self, record: Bytes) {
+        // After an upgrade the outbox rewrites it.
+        let records = Speech { form: Form::Records, ..self.speech() }.wire();
+        self.outbox.send(records, record);
+    }
+
+    fn speech(&self) -> Speech {
+        Speech::of(self.outbox.wire()).expect("a lane's outbox speaks Socket.IO")
     }
 
     pub(crate) fn order(&self, order: Order) {

@@ -3,6 +3,7 @@
 pub(crate) mod channel;
 pub(crate) mod connection;
 pub(crate) mod desk;
+pub mod engine;
 pub(crate) mod lane;
 pub(crate) mod opening;
 pub(crate) mod rooms;

@@ -113,7 +113,7 @@ impl Upgrade {
             What::Begin(wire, handshake) => {
                 connection::begin(Beginning { open, wire, handshake, channel: Some(channel) }, shard);
             }
-            What::Probe(desk) => desk.visit(Visit::WebSocket(Box::new(channel), open)),
+            What::Probe(desk) => desk.visit(Visit::WebSocket(Box::new(channel))),
         }
     }
 }

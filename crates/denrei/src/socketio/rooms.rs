@@ -69,7 +69,10 @@ pub(crate) async fn answer(session: &mut Session, lane: &Lane, asked: Asked) {
         Ok(reader) => {
             let Position { epoch, seq } = reader.place();
             let payload = serde_json::json!({ "room": room.as_str(), "epoch": epoch.as_str(), "seq": seq.0 });
-            answer_with(lane, ack, &payload);
+            if let Some(id) = ack {
+                let args = Args::trusted(format!("[{payload}]").into(), Vec::new());
+                lane.push(&Outgoing::ack("/", id, &args));
+            }
             session.follow(&room, since);
         }
         Err(refusal) => refuse(lane, ack, &refusal),

@@ -6,6 +6,7 @@
 //! `packet` is what is said, `payload` how several share a body, `record` how they wait for a poll. `handshake` is
 //! what comes before a session, and [`Session`] is the machine: who is answered when, and why it ends.
 
+mod answer;
 mod handshake;
 mod packet;
 mod payload;
@@ -15,8 +16,9 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub use answer::{Answer, Response};
 pub use handshake::{Ask, Handshake, Method, Purpose, Rejection, Rules, Transport};
 pub use packet::{Invalid, Packet, Version, Wire};
 pub use payload::{Body, Packets, Payload, encode_payload};
 pub use record::{Record, Records, frames, message_frames, message_records, record, records, write_record};
-pub use session::{Answer, Config, Message, Output, Outputs, ProbeRefused, Reason, Response, Session};
+pub use session::{Config, Message, Output, Outputs, ProbeRefused, Reason, Session};

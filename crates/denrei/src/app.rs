@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::identity::Identity;
 use crate::policy::{self, Action, Policy};
 use crate::socketio::Io;
+use crate::socketio::bundle::Bundle;
 use crate::socketio::desk::Desks;
 use crate::socketio::engine::Engine;
 use crate::refusal::Refusal;
@@ -39,6 +40,7 @@ pub(crate) struct App {
     pub(crate) desks: Desks,
     /// The namespaces of the application.
     pub(crate) io: Io,
+    pub(crate) client_files: Bundle,
     allow_request: Option<AllowRequest>,
     /// Takes the place of namespaces.
     pub(crate) engine: Option<Box<dyn Engine>>,
@@ -51,6 +53,7 @@ impl App {
         let Rules { policy, allow_request, engine } = parts;
         let (stopping, _) = watch::channel(false);
         let io = Io::new(hub.clone());
+        let client_files = config.socketio.client_files.as_deref().map(Bundle::read).unwrap_or_default();
         Self {
             config,
             hub,
@@ -59,6 +62,7 @@ impl App {
             open: AtomicUsize::new(0),
             desks: Desks::default(),
             io,
+            client_files,
             allow_request,
             engine,
             stopping,

@@ -1,5 +1,6 @@
 //! What a server can be told, with production-safe defaults.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use denrei_hub::HubConfig;
@@ -134,6 +135,9 @@ pub struct SocketIo {
     pub parser: denrei_proto::socketio::Parser,
     /// The name of a cookie that holds the session's id, for load balancers; none sets no cookie. Default none.
     pub cookie: Option<String>,
+    /// The folder that has the official client's files, such as `node_modules/socket.io-client/dist`: they are served
+    /// below [`SocketIo::path`]. Default none.
+    pub client_files: Option<PathBuf>,
     /// Bodies of polls of so many bytes are compressed for clients that take it; none compresses none. Default 1024.
     pub compression: Option<usize>,
 }
@@ -189,6 +193,7 @@ impl Default for Config {
                 allow_v3: false,
                 parser: denrei_proto::socketio::Parser::Json,
                 cookie: None,
+                client_files: None,
                 compression: Some(1024),
             },
             shutdown: Shutdown {

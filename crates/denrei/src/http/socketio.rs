@@ -25,6 +25,12 @@ use crate::socketio::opening;
 pub(super) async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
     let facts = Facts::of(&parts);
+    let name = facts.path.strip_prefix(&*app.config.socketio.path).unwrap_or_default();
+    if parts.method == http::Method::GET
+        && let Some(file) = app.client_files.answer(name, &parts.headers)
+    {
+        return file;
+    }
     let ask = Ask::read(facts.pairs());
     let upgrade = facts.one("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
     let method = match (&parts.method, upgrade) {

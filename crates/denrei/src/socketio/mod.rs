@@ -1,5 +1,6 @@
 //! Socket.IO.
 
+pub(crate) mod bundle;
 pub(crate) mod channel;
 pub(crate) mod connection;
 pub(crate) mod desk;

@@ -139,23 +139,27 @@ pub(crate) fn handshake(app: &App, facts: &Facts<'_>) -> Handshake {
 }
 
 /// Compresses a body in a way that its reader accepts: gzip, deflate (zlib's form), or not at all.
-pub(crate) fn compress(accepts: &str, body: &[u8]) -> Option<(&'static str, Vec<u8>)> {
-    let accepted = |name: &str| {
-        accepts.split(',').any(|entry| {
-            let (coding, weight) = entry.split_once(';').unwrap_or((entry, ""));
-            coding.trim().eq_ignore_ascii_case(name) && weight.trim().replace(' ', "") != "q=0"
-        })
-    };
-    let level = Compression::new(6);
-    if accepted("gzip") {
-        let mut encoder = GzEncoder::new(Vec::new(), level);
-        encoder.write_all(body).ok()?;
-        return Some(("gzip", encoder.finish().ok()?));
+pub(crate) fn compress(encodings: &str, body: &[u8]) -> Option<(&'static str, Vec<u8>)> {
+    if accepts(encodings, "gzip") {
+        return Some(("gzip", gzip(body)));
     }
-    if accepted("deflate") {
-        let mut encoder = ZlibEncoder::new(Vec::new(), level);
-        encoder.write_all(body).ok()?;
-        return Some(("deflate", encoder.finish().ok()?));
-    }
-    None
+    accepts(encodings, "deflate").then(|| {
+        let mut encoder = ZlibEncoder::new(Vec::new(), LEVEL);
+        ("deflate", encoder.write_all(body).and_then(|()| encoder.finish()).expect("memory takes what is written"))
+    })
 }
+
+/// Whether a value of `Accept-Encoding` names a coding, and not only to refuse it.
+pub(crate) fn accepts(encodings: &str, coding: &str) -> bool {
+    encodings.split(',').any(|entry| {
+        let (name, weight) = entry.split_once(';').unwrap_or((entry, ""));
+        name.trim().eq_ignore_ascii_case(coding) && weight.trim() != "q=0"
+    })
+}
+
+pub(crate) fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), LEVEL);
+    encoder.write_all(body).and_then(|()| encoder.finish()).expect("memory takes what is written")
+}
+
+const LEVEL: Compression = Compression::new(6);

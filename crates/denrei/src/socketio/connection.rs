@@ -77,6 +77,9 @@ struct Client {
     ended: Option<Reason>,
 }
 
+/// The longest message of a client that is in no namespace yet: what it brings to join one.
+const STRANGERS: usize = 64 * 1024;
+
 /// The client's place in a namespace.
 enum Seat {
     /// Middlewares are being asked.
@@ -532,11 +535,23 @@ impl Client {
 
     /// Understands a message; false ends the connection.
     fn hear(&mut self, message: &Message<'_>) -> bool {
+        // Who is in no namespace yet has nothing to say but who it is.
+        let stranger = self.seats.is_empty();
+        let length = match message {
+            Message::Text(text) => text.len(),
+            Message::Binary(data) => data.len(),
+        };
+        if stranger && length > STRANGERS {
+            return false;
+        }
         let packet = match message {
             Message::Text(text) => self.decoder.text(text),
             Message::Binary(data) => self.decoder.binary(data),
         };
         let collecting = self.decoder.is_collecting();
+        if stranger && collecting {
+            return false;
+        }
         let time = self.session.app.config.socketio.packet_timeout;
         self.collect_by = collecting.then(|| self.collect_by.unwrap_or_else(|| self.now() + time));
         match packet {

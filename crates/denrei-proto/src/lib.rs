@@ -7,10 +7,14 @@
 //! |---|---|
 //! | [`ws`] | WebSocket: framing (RFC 6455), permessage-deflate (RFC 7692), the opening handshake |
 //! | [`native`] | the native protocol: JSON frames with a `type`, and the event object that every transport shows |
+//! | [`engineio`] | Engine.IO 4 and 3: packets, payloads, the session that changes its transport |
+//! | [`socketio`] | Socket.IO 5: packets of namespaces, events with attachments, two parsers |
 //! | [`sse`] | server-sent events: fields, `Last-Event-ID` |
 //! | [`codes`] | what refusals and close frames are called |
 
 pub mod codes;
+pub mod engineio;
 pub mod native;
+pub mod socketio;
 pub mod sse;
 pub mod ws;

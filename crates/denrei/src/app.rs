@@ -12,10 +12,12 @@ use crate::config::Config;
 use crate::identity::Identity;
 use crate::policy::{self, Action, Policy};
 use crate::refusal::Refusal;
+use crate::socketio::Io;
 
 pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) hub: Hub,
+    pub(crate) io: Io,
     pub(crate) policy: Box<dyn Policy>,
     pub(crate) started: Instant,
     /// Connections of every kind, those that have not said yet what they want included.
@@ -27,7 +29,8 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(config: Config, hub: Hub, policy: Box<dyn Policy>) -> Self {
         let (stopping, _) = watch::channel(false);
-        Self { config, hub, policy, started: Instant::now(), open: AtomicUsize::new(0), stopping }
+        let io = Io::new(hub.clone());
+        Self { config, hub, io, policy, started: Instant::now(), open: AtomicUsize::new(0), stopping }
     }
 
     /// May this identity do this?

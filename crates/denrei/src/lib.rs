@@ -30,6 +30,7 @@ mod link;
 mod policy;
 mod refusal;
 mod session;
+pub mod socketio;
 mod transport;
 mod wires;
 
@@ -79,6 +80,11 @@ impl Denrei {
     /// The rooms.
     pub fn hub(&self) -> &Hub {
         &self.app.hub
+    }
+
+    /// Socket.IO's namespaces, and what happens in them.
+    pub fn io(&self) -> &socketio::Io {
+        &self.app.io
     }
 
     /// The routes, to be merged into an application's own.

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use denrei_hub::{Encode, Encoders, Kind, Message, Name, Wire};
+use denrei_proto::engineio;
 use denrei_proto::native::Event;
+use denrei_proto::socketio::{Outgoing, Parser};
 use denrei_proto::sse::{self, Carriage, Format};
 use denrei_proto::ws::{self, DeflateConfig, FrameWriter, Opcode};
 
@@ -41,6 +43,11 @@ pub(crate) fn encoders(deflate: Option<DeflateConfig>) -> Encoders {
         }),
     ];
     Encoders::new(encoders.into())
+}
+
+/// A packet for one connection.
+pub(crate) fn packet(packet: &Outgoing<'_>, _wire: Wire) -> Bytes {
+    packet.frames(Parser::Json, engineio::Wire::V4)
 }
 
 /// The protocols' view of a message.

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::identity::Identity;
 use crate::policy::{self, Action, Policy};
 use crate::refusal::Refusal;
-use crate::socketio::Io;
+use crate::socketio::{self, Io};
 
 pub(crate) struct App {
     pub(crate) config: Config,
@@ -29,7 +29,7 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(config: Config, hub: Hub, policy: Box<dyn Policy>) -> Self {
         let (stopping, _) = watch::channel(false);
-        let io = Io::new(hub.clone());
+        let io = Io::new(hub.clone(), socketio::Limits { rooms: config.limits.rooms, acks: 256 });
         Self { config, hub, io, policy, started: Instant::now(), open: AtomicUsize::new(0), stopping }
     }
 

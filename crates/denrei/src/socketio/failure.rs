@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Why a handler or a middleware refuses: a sentence for the client, and data for its program.
 ///
@@ -25,6 +25,7 @@ use serde_json::Value;
 /// }
 /// assert_eq!(room("x").unwrap_err().message(), "invalid digit found in string");
 /// ```
+#[derive(Clone)]
 pub struct Failure {
     message: Box<str>,
     data: Option<Value>,
@@ -48,8 +49,19 @@ impl Failure {
         &self.message
     }
 
-    pub(crate) fn value(&self) -> Option<&Value> {
-        self.data.as_ref()
+    /// The data as JSON text.
+    pub(crate) fn data_json(&self) -> Option<String> {
+        self.data.as_ref().map(Value::to_string)
+    }
+
+    /// `{"message":…,"data":…}`, as clients see it.
+    pub(crate) fn to_object(&self) -> Map<String, Value> {
+        let mut object = Map::new();
+        object.insert("message".into(), self.message().into());
+        if let Some(data) = &self.data {
+            object.insert("data".into(), data.clone());
+        }
+        object
     }
 }
 

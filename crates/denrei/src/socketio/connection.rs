@@ -618,8 +618,8 @@ impl Client {
         };
         let app = Arc::clone(&self.session.app);
         let name: Arc<str> = namespace.into();
-        if namespace == "/" && app.config.socketio.rooms && !app.io.has_root() {
-            self.session.identity = handshake.identity.clone();
+        if namespace == "/" && app.config.socketio.rooms && !app.io.has("/") {
+            self.session.identity = handshake.identity().clone();
             rooms::enter(&self.session, &self.lane);
             self.seats.push((name, Seat::Rooms));
             self.join_by = None;
@@ -645,9 +645,9 @@ impl Client {
         match token {
             Some(token) => {
                 let identity = admission::verify(access, &token)?;
-                Ok(Arc::new(Handshake { identity, ..(*self.handshake).clone() }))
+                Ok(Arc::new(self.handshake.identified(identity)))
             }
-            None if access.anonymous || self.handshake.identity.user.is_some() => Ok(Arc::clone(&self.handshake)),
+            None if access.anonymous || self.handshake.identity().user.is_some() => Ok(Arc::clone(&self.handshake)),
             None => Err(Refusal::new(Code::Unauthorized, "Authentication token required")),
         }
     }
@@ -656,7 +656,7 @@ impl Client {
     fn seat(&mut self, order: Order) -> Option<Reason> {
         match order {
             Order::Joined(socket) => {
-                let waiting = self.seats.iter_mut().find(|(name, _)| **name == **socket.namespace_name());
+                let waiting = self.seats.iter_mut().find(|(name, _)| **name == *socket.namespace().name());
                 match waiting {
                     Some((_, seat)) => *seat = Seat::Socket(socket),
                     // The client has left in the meantime.

@@ -180,6 +180,11 @@ impl Outbox {
         self.socket.get()
     }
 
+    /// Gives the socket back: for a connection that turns out to be part of another.
+    pub fn into_socket(self) -> Option<TcpStream> {
+        self.socket.into_inner()
+    }
+
     /// Where it is served.
     pub fn shard(&self) -> &ShardHandle {
         &self.shard

@@ -1,10 +1,12 @@
 //! What the codec costs: `cargo bench -p denrei-proto --bench ws`. The best of several rounds, std only.
 #![allow(clippy::print_stdout, missing_docs)]
 
+mod timing;
+
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 
 use denrei_proto::ws::{Decoder, Event, Limits, Negotiated, Opcode, deflated, frame, testing};
+use timing::{best, best_of, nanos};
 
 const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 
@@ -83,32 +85,4 @@ fn drain(decoder: &mut Decoder, read: &mut [u8]) -> usize {
         rest = &mut rest[used..];
     }
     events
-}
-
-const ROUNDS: u32 = 100;
-const ROUND: Duration = Duration::from_millis(2);
-
-fn best_of(run: impl FnMut()) -> f64 {
-    nanos(best(run))
-}
-
-/// The shortest mean of a few rounds; what else the machine does only ever adds.
-fn best(mut run: impl FnMut()) -> (Duration, u32) {
-    (0..ROUNDS)
-        .map(|_| {
-            let (start, mut runs) = (Instant::now(), 0);
-            while start.elapsed() < ROUND {
-                for _ in 0..64 {
-                    run();
-                }
-                runs += 64;
-            }
-            (start.elapsed(), runs)
-        })
-        .min_by(|a, b| nanos(*a).total_cmp(&nanos(*b)))
-        .expect("there are rounds")
-}
-
-fn nanos((taken, runs): (Duration, u32)) -> f64 {
-    taken.as_secs_f64() * 1e9 / f64::from(runs)
 }

@@ -5,32 +5,81 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::request::Parts;
 use denrei_hub::{ClientId, Draft, Hub, Name, Outbox, RoomName, random_token};
 use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::policy::{self, Action, Policy};
-use crate::refusal::Refusal;
 use crate::socketio::{self, Io};
+use crate::socketio::bundle::Bundle;
+use crate::socketio::desk::Desks;
+use crate::socketio::engine::Engine;
+use crate::refusal::Refusal;
+
+/// What an application decides.
+pub(crate) struct Rules {
+    pub(crate) policy: Box<dyn Policy>,
+    pub(crate) allow_request: Option<AllowRequest>,
+    pub(crate) engine: Option<Box<dyn Engine>>,
+}
+
+/// The application's word on who may begin a Socket.IO session; the text of a no is told to the client.
+pub type AllowRequest = Box<dyn Fn(&Parts) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) hub: Hub,
-    pub(crate) io: Io,
     pub(crate) policy: Box<dyn Policy>,
     pub(crate) started: Instant,
     /// Connections of every kind, those that have not said yet what they want included.
     open: AtomicUsize,
+    /// The sessions of Socket.IO clients, for their requests.
+    pub(crate) desks: Desks,
+    /// The namespaces of the application.
+    pub(crate) io: Io,
+    pub(crate) client_files: Bundle,
+    allow_request: Option<AllowRequest>,
+    /// Takes the place of namespaces.
+    pub(crate) engine: Option<Box<dyn Engine>>,
     /// True once the server is about to stop.
     pub(crate) stopping: watch::Sender<bool>,
 }
 
 impl App {
-    pub(crate) fn new(config: Config, hub: Hub, policy: Box<dyn Policy>) -> Self {
+    pub(crate) fn new(config: Config, hub: Hub, parts: Rules) -> Self {
+        let Rules { policy, allow_request, engine } = parts;
         let (stopping, _) = watch::channel(false);
         let io = Io::new(hub.clone(), socketio::Limits { rooms: config.limits.rooms, acks: 256 });
-        Self { config, hub, io, policy, started: Instant::now(), open: AtomicUsize::new(0), stopping }
+        let client_files = config.socketio.client_files.as_deref().map(Bundle::read).unwrap_or_default();
+        Self {
+            config,
+            hub,
+            policy,
+            started: Instant::now(),
+            open: AtomicUsize::new(0),
+            desks: Desks::default(),
+            io,
+            client_files,
+            allow_request,
+            engine,
+            stopping,
+        }
+    }
+
+    /// Whether the application wants to be asked who may begin a Socket.IO session.
+    pub(crate) fn asks_about_requests(&self) -> bool {
+        self.allow_request.is_some()
+    }
+
+    /// Whether the application lets a Socket.IO client begin a session.
+    pub(crate) async fn allow_request(&self, request: &Parts) -> Result<(), String> {
+        match &self.allow_request {
+            Some(allow) => allow(request).await,
+            None => Ok(()),
+        }
     }
 
     /// May this identity do this?

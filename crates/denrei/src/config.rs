@@ -1,5 +1,6 @@
 //! What a server can be told, with production-safe defaults.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use denrei_hub::HubConfig;
@@ -20,6 +21,8 @@ pub struct Config {
     pub sse: Sse,
     /// Polling.
     pub poll: Poll,
+    /// Socket.IO.
+    pub socketio: SocketIo,
     /// How the server stops.
     pub shutdown: Shutdown,
     /// Rooms and their classes.
@@ -93,6 +96,52 @@ pub struct Poll {
     pub most: usize,
 }
 
+/// Socket.IO. The names are Node's where they are plain.
+#[derive(Clone, Debug)]
+pub struct SocketIo {
+    /// Whether it is served. Default true.
+    pub enabled: bool,
+    /// Where: begins and ends with a slash. Default `/socket.io/`.
+    pub path: String,
+    /// Whether namespace `/` serves rooms while no application has taken it. Default true.
+    pub rooms: bool,
+    /// Time between the server's pings. Default 25 s.
+    pub ping_interval: Duration,
+    /// How long a client may be silent after one. Default 20 s.
+    pub ping_timeout: Duration,
+    /// How long a WebSocket may take to replace polling. Default 10 s.
+    pub upgrade_timeout: Duration,
+    /// How long a connection may be in no namespace. Default 45 s.
+    pub connect_timeout: Duration,
+    /// How long the attachments of a packet may take to come. Default 10 s.
+    pub packet_timeout: Duration,
+    /// Bytes of one message, and of one body (`maxHttpBufferSize`). Default 1,000,000.
+    pub max_payload: usize,
+    /// Packets in one body. Default 16,384.
+    pub payload_packets: usize,
+    /// Bounds of one packet.
+    pub packets: denrei_proto::socketio::Limits,
+    /// Namespaces that one connection may be in. Default 100.
+    pub namespaces: usize,
+    /// Whether clients may poll. Default true.
+    pub polling: bool,
+    /// Whether clients may use a WebSocket. Default true.
+    pub websocket: bool,
+    /// Whether a WebSocket may replace polling. Default true.
+    pub upgrades: bool,
+    /// Whether clients of Engine.IO 3 are served: those of Socket.IO 2. Default false.
+    pub allow_v3: bool,
+    /// How packets are written; clients must be set to the same. Default JSON.
+    pub parser: denrei_proto::socketio::Parser,
+    /// The name of a cookie that holds the session's id, for load balancers; none sets no cookie. Default none.
+    pub cookie: Option<String>,
+    /// The folder that has the official client's files, such as `node_modules/socket.io-client/dist`: they are served
+    /// below [`SocketIo::path`]. Default none.
+    pub client_files: Option<PathBuf>,
+    /// Bodies of polls of so many bytes are compressed for clients that take it; none compresses none. Default 1024.
+    pub compression: Option<usize>,
+}
+
 /// How the server stops.
 #[derive(Clone, Debug)]
 pub struct Shutdown {
@@ -125,6 +174,28 @@ impl Default for Config {
             },
             sse: Sse { retry: Duration::from_secs(5), keep_alive: Duration::from_secs(15) },
             poll: Poll { wait: Duration::from_secs(25), limit: 50, most: 500 },
+            socketio: SocketIo {
+                enabled: true,
+                path: "/socket.io/".into(),
+                rooms: true,
+                ping_interval: Duration::from_secs(25),
+                ping_timeout: Duration::from_secs(20),
+                upgrade_timeout: Duration::from_secs(10),
+                connect_timeout: Duration::from_secs(45),
+                packet_timeout: Duration::from_secs(10),
+                max_payload: 1_000_000,
+                payload_packets: 16_384,
+                packets: denrei_proto::socketio::Limits::default(),
+                namespaces: 100,
+                polling: true,
+                websocket: true,
+                upgrades: true,
+                allow_v3: false,
+                parser: denrei_proto::socketio::Parser::Json,
+                cookie: None,
+                client_files: None,
+                compression: Some(1024),
+            },
             shutdown: Shutdown {
                 reconnect_delay: Duration::from_secs(5),
                 reconnect_spread: Duration::from_secs(5),

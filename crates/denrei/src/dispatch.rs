@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use denrei_hub::{Draft, Message, Name, Position, Published, RoomName};
+use denrei_hub::{Draft, Message, Name, Outbox, Position, Published, RoomName};
 use denrei_proto::codes::Code;
 use denrei_proto::native::request::Target;
 use denrei_proto::native::{Answer, Ref, Request};
 
-use crate::app::{Publish, now_ms};
+use crate::app::{App, Publish, now_ms};
 use crate::refusal::Refusal;
 use crate::session::Session;
 
@@ -29,6 +29,17 @@ pub(crate) struct UnderWay(Arc<AtomicU32>);
 impl UnderWay {
     pub(crate) fn count(&self) -> u32 {
         self.0.load(Ordering::Acquire)
+    }
+
+    /// Counts one more; it ends with the call of what this returns.
+    pub(crate) fn begin(&self, app: &App, outbox: &Arc<Outbox>) -> impl FnOnce() + Send + use<> {
+        self.0.fetch_add(1, Ordering::AcqRel);
+        let (Self(under_way), outbox, limit) = (self.clone(), Arc::clone(outbox), app.config.limits.publishes);
+        move || {
+            if under_way.fetch_sub(1, Ordering::AcqRel) == limit {
+                outbox.wake();
+            }
+        }
     }
 
     /// Waits until all are answered. Only a server that stops asks, so it looks again and again: to be told would cost
@@ -122,9 +133,7 @@ fn publish(
     let draft = session.app.draft(&session.identity, Publish { room, event, payload, id, from })?;
     let reference = reference.map(|reference| reference.as_str().to_owned());
     let outbox = Arc::clone(&session.outbox);
-    let limit = session.app.config.limits.publishes;
-    under_way.0.fetch_add(1, Ordering::AcqRel);
-    let UnderWay(under_way) = under_way.clone();
+    let done = under_way.begin(&session.app, &session.outbox);
     session.app.hub.publish(draft, move |published| {
         let reference = reference.as_deref().and_then(Ref::read);
         match published {
@@ -136,9 +145,7 @@ fn publish(
             }
             Err(error) => outbox.answer(refused(reference, &error.into())),
         }
-        if under_way.fetch_sub(1, Ordering::AcqRel) == limit {
-            outbox.wake();
-        }
+        done();
     });
     Ok(())
 }

@@ -68,6 +68,11 @@ impl<'a> Facts<'a> {
         self.authority.or_else(|| self.one("host"))
     }
 
+    /// The pairs of the query, decoded, in order.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
+        parameters(self.query)
+    }
+
     /// A query parameter's values, decoded, in order.
     pub(crate) fn parameters(&self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
         parameters(self.query).filter(move |(other, _)| other == name).map(|(_, value)| value)

@@ -20,6 +20,7 @@ use tower::ServiceExt;
 use crate::app::App;
 use crate::link::with_scratch;
 use crate::refusal::Refusal;
+use crate::socketio::channel::Arrival;
 use crate::transport::{sse, websocket};
 
 mod head;
@@ -110,6 +111,10 @@ async fn serve(door: Arc<Door>, stream: TcpStream, shard: ShardHandle) {
         }
         Ok(Ok(First::Sse(opening, cors))) => {
             tokio::spawn(sse::serve_socket(open, stream, &shard, *opening, &cors));
+        }
+        Ok(Ok(First::SocketIo(upgrade, early))) => {
+            let before = upgrade.agreed.response();
+            upgrade.arrive(open, before, Arrival::Socket(stream, early), &shard);
         }
         Ok(Ok(First::Refused(response))) => refuse(&stream, &response).await,
         Ok(Ok(First::Other(prefix))) => {

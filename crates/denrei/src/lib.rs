@@ -42,8 +42,9 @@ use axum::Router;
 use denrei_hub::{Backends, Hub, Shard};
 use tokio::net::TcpListener;
 
-use crate::app::App;
-pub use crate::config::{Access, Config, Limits, Poll, Shutdown, Sse, WebSocket};
+use crate::app::{App, Rules};
+pub use crate::app::AllowRequest;
+pub use crate::config::{Access, Config, Limits, Poll, Shutdown, SocketIo, Sse, WebSocket};
 pub use crate::front::Place;
 pub use crate::identity::{Identity, Secret};
 pub use crate::policy::{Action, OpenPolicy, Policy};
@@ -73,8 +74,9 @@ impl Denrei {
     /// [`Hub::run`] once.
     pub fn with(config: Config, parts: Parts) -> (Self, Vec<Shard>) {
         let encoders = wires::encoders(config.websocket.deflate);
-        let (hub, shards) = Hub::new(config.hub.clone(), encoders, parts.backends);
-        (Self { app: Arc::new(App::new(config, hub, parts.policy)) }, shards)
+        let Parts { backends, policy, allow_request, engine } = parts;
+        let (hub, shards) = Hub::new(config.hub.clone(), encoders, backends);
+        (Self { app: Arc::new(App::new(config, hub, Rules { policy, allow_request, engine })) }, shards)
     }
 
     /// The rooms.
@@ -82,7 +84,7 @@ impl Denrei {
         &self.app.hub
     }
 
-    /// Socket.IO's namespaces, and what happens in them.
+    /// The namespaces of Socket.IO.
     pub fn io(&self) -> &socketio::Io {
         &self.app.io
     }
@@ -127,10 +129,14 @@ pub struct Parts {
     pub backends: Backends,
     /// The application's rules.
     pub policy: Box<dyn Policy>,
+    /// Who may begin a Socket.IO session; none asks nobody.
+    pub allow_request: Option<AllowRequest>,
+    /// Takes what Socket.IO clients say as it is, instead of namespaces; none for namespaces.
+    pub engine: Option<Box<dyn socketio::engine::Engine>>,
 }
 
 impl Default for Parts {
     fn default() -> Self {
-        Self { backends: Backends::default(), policy: Box::new(OpenPolicy) }
+        Self { backends: Backends::default(), policy: Box::new(OpenPolicy), allow_request: None, engine: None }
     }
 }

@@ -19,6 +19,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub(crate) enum Link {
     /// The outbox owns the socket; reads go into a buffer that the thread's sessions share.
     Socket,
+    /// Nothing carries them: whoever comes for them takes what the outbox has queued.
+    Visits,
     /// The session owns the stream and writes what its outbox has queued.
     Foreign(Box<Foreign>),
 }
@@ -93,6 +95,11 @@ impl Link {
                 Box::pin(now(wait_socket(outbox, reading))).await
             }
             Self::Socket => wait_socket(outbox, reading).await,
+            Self::Visits if patience == Patience::None => Ok(Woke::Told),
+            Self::Visits => {
+                outbox.woken().await;
+                Ok(Woke::Told)
+            }
             Self::Foreign(foreign) => Box::pin(foreign.wait(outbox, reading, patience)).await,
         }
     }
@@ -108,6 +115,7 @@ impl Link {
                 let read = socket.try_read(scratch)?;
                 Ok((read > 0).then(|| eat(&mut scratch[..read])))
             }),
+            Self::Visits => Err(io::ErrorKind::WouldBlock.into()),
             Self::Foreign(foreign) => {
                 let mut arrived = std::mem::take(&mut foreign.buffer);
                 Ok((!arrived.is_empty()).then(|| eat(&mut arrived)))
@@ -126,6 +134,7 @@ impl Link {
                 }
                 Ok(())
             }
+            Self::Visits => Ok(()),
             Self::Foreign(foreign) => foreign.write(outbox).await,
         }
     }
@@ -134,6 +143,7 @@ impl Link {
     pub(crate) async fn finish(&mut self, outbox: &Outbox) {
         let _ = match self {
             Self::Socket => outbox.socket().map_or(Ok(()), |socket| SockRef::from(socket).shutdown(Shutdown::Write)),
+            Self::Visits => Ok(()),
             Self::Foreign(foreign) => foreign.stream.shutdown().await,
         };
     }

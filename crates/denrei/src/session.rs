@@ -45,6 +45,8 @@ pub(crate) enum Attention {
     Heartbeat,
     /// The server is about to stop.
     Shutdown,
+    /// The client is too slow for what must not be lost.
+    Overflow,
 }
 
 /// What to write, in a transport's own words.
@@ -117,6 +119,12 @@ impl Session {
         at.map(|at| self.rooms.swap_remove(at)).is_some()
     }
 
+    /// Leaves all rooms.
+    pub(crate) fn leave_all(&mut self) {
+        self.cursors.clear();
+        self.rooms.clear();
+    }
+
     fn joined(&self, room: &RoomName) -> Option<&Joined> {
         self.rooms.iter().find(|joined| joined.reader.room() == room)
     }
@@ -130,8 +138,7 @@ impl Session {
                 Notice::Heartbeat if attention.is_none() => attention = Some(Attention::Heartbeat),
                 Notice::Heartbeat => {}
                 Notice::Shutdown => attention = Some(Attention::Shutdown),
-                // Native clients learn of what they lost, or never insisted.
-                Notice::Overflow => {}
+                Notice::Overflow => attention = Some(Attention::Overflow),
             }
         }
         attention

@@ -1,10 +1,12 @@
 //! How messages look on each kind of connection: the one place where the hub's message meets the protocols.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use denrei_hub::{Encode, Encoders, Kind, Message, Name, Wire};
+use denrei_hub::{Dialect, Emit, Encode, Encoders, Kind, Message, Name, Wire};
 use denrei_proto::engineio;
 use denrei_proto::native::Event;
-use denrei_proto::socketio::{Outgoing, Parser};
+use denrei_proto::socketio::{Args, Outgoing, Parser};
 use denrei_proto::sse::{self, Carriage, Format};
 use denrei_proto::ws::{self, DeflateConfig, FrameWriter, Opcode};
 
@@ -24,60 +26,224 @@ pub(crate) const RECORD: Wire = Wire(4);
 pub(crate) const RECORD_ENVELOPE: Wire = Wire(5);
 /// The event object, for polls.
 pub(crate) const OBJECT: Wire = Wire(6);
+/// The first of the wires of Socket.IO clients, in the order of [`SPEECHES`].
+const SOCKET_IO: u8 = 7;
+
+/// How a reader in namespace `/` of Socket.IO is told what is published in a room: under the event's own name, with where
+/// it stands as the last argument.
+pub(crate) const ROOMS: Dialect = Dialect(0);
+/// How a socket of an application's namespace is told what is emitted there.
+pub(crate) const EMITS: Dialect = Dialect(1);
+
+/// What the bytes of a Socket.IO client are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Speech {
+    pub(crate) parser: Parser,
+    pub(crate) form: Form,
+}
+
+/// Where the bytes go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Form {
+    /// Into the body of a poll, which is put together when there is one.
+    Records,
+    /// Into a WebSocket.
+    Frames(engineio::Wire),
+    /// Into a WebSocket of version 4 that agreed on permessage-deflate.
+    Deflated,
+}
+
+const SPEECHES: [Speech; 10] = {
+    use engineio::Wire::{V3, V3Base64, V4};
+    const fn of(parser: Parser, form: Form) -> Speech {
+        Speech { parser, form }
+    }
+    [
+        of(Parser::Json, Form::Records),
+        of(Parser::Json, Form::Frames(V4)),
+        of(Parser::Json, Form::Deflated),
+        of(Parser::Json, Form::Frames(V3)),
+        of(Parser::Json, Form::Frames(V3Base64)),
+        of(Parser::Msgpack, Form::Records),
+        of(Parser::Msgpack, Form::Frames(V4)),
+        of(Parser::Msgpack, Form::Deflated),
+        of(Parser::Msgpack, Form::Frames(V3)),
+        of(Parser::Msgpack, Form::Frames(V3Base64)),
+    ]
+};
+
+impl Speech {
+    /// The wire of these bytes.
+    pub(crate) fn wire(self) -> Wire {
+        let at = SPEECHES.iter().position(|other| *other == self).expect("every speech is in the list");
+        Wire(SOCKET_IO + at as u8)
+    }
+
+    /// What the bytes of a wire are; none when it is not Socket.IO's.
+    pub(crate) fn of(wire: Wire) -> Option<Self> {
+        SPEECHES.get(usize::from(wire.0.checked_sub(SOCKET_IO)?)).copied()
+    }
+
+    /// A packet for one client or many.
+    pub(crate) fn packet(self, packet: &Outgoing<'_>, deflate: &DeflateConfig) -> Bytes {
+        match self.form {
+            Form::Records => packet.records(self.parser),
+            Form::Frames(wire) => packet.frames(self.parser, wire),
+            Form::Deflated => self.deflated(packet, deflate),
+        }
+    }
+
+    fn deflated(self, packet: &Outgoing<'_>, deflate: &DeflateConfig) -> Bytes {
+        let plain = packet.frames(self.parser, engineio::Wire::V4);
+        if plain.len() <= deflate.threshold {
+            return plain;
+        }
+        let mut writer = FrameWriter::with_capacity(plain.len());
+        if self.parser == Parser::Json {
+            writer.buffer().push(b'4');
+        }
+        packet.write(self.parser, writer.buffer());
+        let opcode = if self.parser == Parser::Json { Opcode::Text } else { Opcode::Binary };
+        let mut frames = vec![shrink(opcode, writer, deflate)];
+        for data in packet.attachments(self.parser) {
+            let mut writer = FrameWriter::with_capacity(data.len());
+            writer.buffer().extend_from_slice(data);
+            frames.push(shrink(Opcode::Binary, writer, deflate));
+        }
+        match &mut *frames {
+            [one] => std::mem::take(one),
+            many => many.concat().into(),
+        }
+    }
+}
 
 /// The encoders of all wires.
 pub(crate) fn encoders(deflate: Option<DeflateConfig>) -> Encoders {
     let deflate = deflate.unwrap_or_default();
-    let encoders: [Encode; 7] = [
+    let native: [Encode; SOCKET_IO as usize] = [
         Box::new(|message, _| json(message).finish(Opcode::Text)),
-        Box::new(move |message, _| shrink(json(message), &deflate)),
-        Box::new(|message, _| sse::event(&event(message), Format::Payload, Carriage::Chunked).into()),
-        Box::new(|message, _| sse::event(&event(message), Format::Envelope, Carriage::Chunked).into()),
+        Box::new(move |message, _| shrink(Opcode::Text, json(message), &deflate)),
+        Box::new(|message, _| event(message, |event| sse::event(event, Format::Payload, Carriage::Chunked).into())),
+        Box::new(|message, _| event(message, |event| sse::event(event, Format::Envelope, Carriage::Chunked).into())),
         Box::new(|message, _| marks::of(message, Format::Payload)),
         Box::new(|message, _| marks::of(message, Format::Envelope)),
         Box::new(|message, _| {
-            let event = event(message);
-            let mut object = Vec::with_capacity(event.length());
-            event.write_object(&mut object);
-            object.into()
+            event(message, |event| {
+                let mut object = Vec::with_capacity(event.length());
+                event.write_object(&mut object);
+                object.into()
+            })
         }),
     ];
-    Encoders::new(encoders.into())
+    let socket_io = SPEECHES.into_iter().map(|speech| {
+        let encode: Encode = Box::new(move |message, dialect| speak(speech, message, dialect, &deflate));
+        encode
+    });
+    Encoders::new(native.into_iter().chain(socket_io).collect())
 }
 
-/// A packet for one connection.
-pub(crate) fn packet(packet: &Outgoing<'_>, _wire: Wire) -> Bytes {
-    packet.frames(Parser::Json, engineio::Wire::V4)
+/// A message in a dialect of Socket.IO.
+fn speak(speech: Speech, message: &Message, dialect: Dialect, deflate: &DeflateConfig) -> Bytes {
+    let event = message.event.as_str();
+    let args = match (&message.kind, dialect) {
+        (Kind::Emit(emit), _) => Args::trusted(message.payload.clone(), emit.attachments.clone()),
+        (Kind::Broadcast | Kind::Direct, ROOMS) => with_meta(message),
+        (Kind::Broadcast | Kind::Direct, _) => plain_args(&[b"[", &*message.payload, b"]"].concat()),
+    };
+    let namespace = if dialect == ROOMS { "/" } else { namespace_of(&message.room) };
+    let (id, offset) = match &message.kind {
+        Kind::Emit(emit) => (emit.ack, emit.offset.as_ref().map(ToString::to_string)),
+        Kind::Broadcast | Kind::Direct => (None, None),
+    };
+    speech.packet(&Outgoing::event(namespace, id, event, &args, offset.as_deref()), deflate)
+}
+
+/// The payload, and where the message stands: `{room, seq, epoch, from, userId, timestamp}`.
+fn with_meta(message: &Message) -> Args {
+    #[derive(serde::Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Meta<'a> {
+        room: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        epoch: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        from: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user_id: Option<&'a str>,
+        timestamp: u64,
+    }
+    let numbered = message.seq.0 > 0;
+    let meta = Meta {
+        room: message.room.as_str(),
+        seq: numbered.then_some(message.seq.0),
+        epoch: numbered.then_some(message.epoch.as_str()),
+        from: message.from.as_deref(),
+        user_id: message.user.as_ref().map(Name::as_str),
+        timestamp: message.timestamp,
+    };
+    let meta = serde_json::to_string(&meta).expect("texts and numbers have a form in JSON");
+    plain_args(&[b"[", &*message.payload, b",", meta.as_bytes(), b"]"].concat())
+}
+
+/// Arguments of JSON that may hold binary as text.
+fn plain_args(json: &[u8]) -> Args {
+    // What is no binary after all, `{"$binary": 1}` say, passes as it is.
+    let binary = json.windows(BINARY.len()).any(|window| window == BINARY);
+    let parsed = binary.then(|| Args::from_plain_json(Bytes::copy_from_slice(json)).ok()).flatten();
+    parsed.unwrap_or_else(|| Args::trusted(Bytes::copy_from_slice(json), Vec::new()))
+}
+
+const BINARY: &[u8] = b"\"$binary\"";
+
+/// The namespace of `sio:NAMESPACE:ROOM`.
+fn namespace_of(room: &Name) -> &str {
+    let rest = room.as_str().strip_prefix("sio:").unwrap_or("/");
+    rest.split_once(':').map_or(rest, |(namespace, _)| namespace)
+}
+
+/// The payload as one JSON value: of several arguments an array.
+pub(crate) fn payload(message: &Message) -> Cow<'_, Bytes> {
+    let Kind::Emit(emit) = &message.kind else { return Cow::Borrowed(&message.payload) };
+    let Emit { attachments, .. } = &**emit;
+    let args = Args::trusted(message.payload.clone(), attachments.clone());
+    let plain = if attachments.is_empty() { message.payload.clone() } else { args.to_plain_json() };
+    if args.raw().len() != 1 {
+        return Cow::Owned(plain);
+    }
+    Cow::Owned(plain.slice(1..plain.len() - 1))
 }
 
 /// The protocols' view of a message.
-pub(crate) fn event(message: &Message) -> Event<'_> {
-    Event {
+pub(crate) fn event<R>(message: &Message, see: impl FnOnce(&Event<'_>) -> R) -> R {
+    see(&Event {
         room: message.room.as_str(),
         event: message.event.as_str(),
-        payload: &message.payload,
+        payload: &payload(message),
         from: message.from.as_deref(),
         user: message.user.as_ref().map(Name::as_str),
         seq: message.seq.0,
         epoch: message.epoch.as_str(),
         timestamp: message.timestamp,
-    }
+    })
 }
 
 fn json(message: &Message) -> FrameWriter {
-    let event = event(message);
-    let mut writer = FrameWriter::with_capacity(event.length());
-    match message.kind {
-        Kind::Broadcast | Kind::Emit(_) => event.write_broadcast(writer.buffer()),
-        Kind::Direct => event.write_direct(writer.buffer()),
-    }
-    writer
+    event(message, |event| {
+        let mut writer = FrameWriter::with_capacity(event.length());
+        match message.kind {
+            Kind::Broadcast | Kind::Emit(_) => event.write_broadcast(writer.buffer()),
+            Kind::Direct => event.write_direct(writer.buffer()),
+        }
+        writer
+    })
 }
 
-/// A text frame, deflated if it is long enough and gets smaller.
-pub(crate) fn shrink(writer: FrameWriter, deflate: &DeflateConfig) -> Bytes {
+/// A frame, deflated if it is long enough and gets smaller.
+pub(crate) fn shrink(opcode: Opcode, writer: FrameWriter, deflate: &DeflateConfig) -> Bytes {
     let long = writer.payload().len() >= deflate.threshold;
     let window = deflate.server_max_window_bits;
-    let small = long.then(|| ws::deflated(Opcode::Text, writer.payload(), deflate.level, window)).flatten();
-    small.unwrap_or_else(|| writer.finish(Opcode::Text))
+    let small = long.then(|| ws::deflated(opcode, writer.payload(), deflate.level, window)).flatten();
+    small.unwrap_or_else(|| writer.finish(opcode))
 }

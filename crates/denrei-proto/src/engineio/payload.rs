@@ -178,7 +178,7 @@ where
     let all = chunks.into_iter().flat_map(records);
     let size = all.clone().map(|record| base64_len(record.packet().len()) + MOST_AROUND).sum();
     let mut body = Vec::with_capacity(size);
-    if wire == Wire::V3 && all.clone().any(|record| record.is_binary()) {
+    if wire == Wire::V3 && all.clone().any(Record::is_binary) {
         all.for_each(|record| write_v3_binary(record, &mut body));
         return Payload { body, content_type: "application/octet-stream" };
     }

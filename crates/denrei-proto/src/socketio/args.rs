@@ -79,6 +79,11 @@ impl Args {
         Ok(args)
     }
 
+    /// Arguments that were made by this module before, from their parts.
+    pub fn trusted(json: Bytes, attachments: Vec<Bytes>) -> Self {
+        Self { json, attachments }
+    }
+
     /// Makes arguments of a value: a tuple (or array) is one argument per element, `()` is none, and anything else, a
     /// `Vec` too, is one argument. What serializes as bytes becomes an attachment.
     ///
@@ -191,6 +196,11 @@ impl Args {
     /// Of the elements of a valid array, and the bracket that closes it.
     pub(super) fn of_rest(rest: &str) -> Self {
         Self { json: [b"[", rest.as_bytes()].concat().into(), attachments: Vec::new() }
+    }
+
+    /// Of an array that was written as one.
+    pub(super) fn of_written(array: Vec<u8>) -> Self {
+        Self { json: array.into(), attachments: Vec::new() }
     }
 
     /// Adds what the placeholders refer to.

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::args::Args;
 use super::header::{Header, Kind, Malformed};
-use super::scan;
+use super::{msgpack, scan};
 use crate::engineio::Version;
 
 /// How packets are written as messages. The client chooses, out of band: it is configured on both sides.
@@ -139,7 +139,7 @@ impl Decoder {
     /// See [`Malformed`].
     pub fn binary<'a>(&mut self, data: &'a [u8]) -> Result<Option<Packet<'a>>, Malformed> {
         if self.parser == Parser::Msgpack {
-            return Err(Malformed::Msgpack);
+            return self.msgpack(data);
         }
         let mut collecting = self.collecting.take().ok_or(Malformed::UnexpectedBinary)?;
         collecting.bytes = collecting.bytes.saturating_add(data.len());
@@ -162,6 +162,17 @@ impl Decoder {
     /// Says whether a packet waits for attachments.
     pub fn is_collecting(&self) -> bool {
         self.collecting.is_some()
+    }
+
+    fn msgpack<'a>(&self, message: &'a [u8]) -> Result<Option<Packet<'a>>, Malformed> {
+        let Some(msgpack::Read { namespace, mut body }) = msgpack::decode(message, &self.limits)? else {
+            return Ok(None);
+        };
+        let (name, query) = self.namespace(namespace)?;
+        if let (Body::Connect { auth }, Some(query)) = (&mut body, query) {
+            *auth = Some(query_to_json(query));
+        }
+        Ok(Some(Packet { namespace: Cow::Borrowed(name), body }))
     }
 
     /// Reads what the header promises; the attachments are still missing.

@@ -15,6 +15,7 @@ mod decode;
 mod decoder;
 mod encode;
 mod header;
+mod msgpack;
 mod outgoing;
 mod scan;
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::args::Args;
 use super::decoder::Parser;
+use super::msgpack;
 use crate::engineio::{Wire, message_frames, message_records};
 
 /// A packet that is about to be written: once per parser and wire, however many clients it goes to.
@@ -77,7 +78,7 @@ impl<'a> Outgoing<'a> {
     pub fn write(&self, parser: Parser, out: &mut Vec<u8>) {
         match parser {
             Parser::Json => self.write_text(out),
-            Parser::Msgpack => {}
+            Parser::Msgpack => msgpack::encode(self, out),
         }
     }
 

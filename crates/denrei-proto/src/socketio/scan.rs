@@ -137,7 +137,8 @@ pub(super) fn placeholders(json: &str, attachments: usize) -> Result<Vec<Placeho
 
 pub(super) const PLACEHOLDER: [&str; 2] = ["_placeholder", "num"];
 
-fn index(token: &str) -> Option<usize> {
+/// The number that a token is, if it is one of digits only.
+pub(super) fn index(token: &str) -> Option<usize> {
     token.bytes().all(|byte| byte.is_ascii_digit()).then(|| token.parse().ok())?
 }
 

@@ -6,6 +6,7 @@ use crate::admission::{admit, cors, identify};
 use crate::app::App;
 use crate::facts::Facts;
 use crate::refusal::Refusal;
+use crate::socketio::opening;
 use crate::transport::{sse, websocket};
 
 /// What to do with a connection.
@@ -14,6 +15,8 @@ pub(super) enum First {
     WebSocket(Box<websocket::Opening>, Vec<u8>),
     /// An event stream, and headers for its page.
     Sse(Box<sse::Opening>, Vec<(&'static str, String)>),
+    /// A WebSocket of a Socket.IO client, and the bytes behind its request.
+    SocketIo(Box<opening::Upgrade>, Vec<u8>),
     /// A no: the whole answer.
     Refused(Vec<u8>),
     /// Anything else: hyper reads it, from its first byte.
@@ -52,7 +55,8 @@ fn natively(app: &App, request: &httparse::Request<'_, '_>, behind: &[u8]) -> Op
     let facts = Facts::parsed(method, target, version, request.headers);
     let unusual = ["content-length", "transfer-encoding", "expect"];
     let plain = method == "GET" && version == 1 && !unusual.iter().any(|name| facts.all(name).next().is_some());
-    let wanted = plain && matches!(facts.path, "/ws" | "/sse");
+    let socket_io = app.config.socketio.enabled && facts.path.starts_with(&app.config.socketio.path);
+    let wanted = plain && (socket_io || matches!(facts.path, "/ws" | "/sse"));
     if !wanted || facts.one("host").is_none() {
         return None;
     }
@@ -60,6 +64,11 @@ fn natively(app: &App, request: &httparse::Request<'_, '_>, behind: &[u8]) -> Op
     let access = &app.config.access;
     if let Err(refusal) = admit(access, &facts) {
         return Some(refused(&refusal, &[]));
+    }
+    if socket_io {
+        // What is not simply agreed on, hyper's route answers.
+        let upgrade = opening::upgrade(app, &facts).filter(|_| !app.is_stopping())?;
+        return Some(First::SocketIo(Box::new(upgrade), behind.to_vec()));
     }
     let cors = cors(&facts);
     let identity = match identify(access, &facts) {

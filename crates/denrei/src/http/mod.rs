@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use denrei_proto::codes::Code;
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, StatusCode};
@@ -18,6 +18,7 @@ use crate::refusal::Refusal;
 
 mod events;
 mod health;
+mod socketio;
 mod streams;
 
 /// The routes of a server. All of them pass through [`admission`].
@@ -29,9 +30,14 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/messages", get(events::messages))
         .route("/api/events", get(events::events))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), identify));
-    Router::new()
-        .merge(api)
-        .route("/health", get(health::health))
+    let mut router = Router::new().merge(api).route("/health", get(health::health));
+    if app.config.socketio.enabled {
+        // Whoever comes without a token may still bring one to a namespace.
+        router = router
+            .route(&app.config.socketio.path, any(socketio::serve))
+            .route(&format!("{}{{*rest}}", app.config.socketio.path), any(socketio::serve));
+    }
+    router
         .fallback(async || Refusal::new(Code::NotFound, "there is nothing at this path"))
         .method_not_allowed_fallback(async || Refusal::new(Code::MethodNotAllowed, "this path has other methods"))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), admit))

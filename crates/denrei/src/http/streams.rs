@@ -69,26 +69,35 @@ pub(super) async fn websocket(
     response
 }
 
-/// A plain socket is taken out of hyper's hands, and costs what a native one costs.
-async fn serve(open: Open, upgraded: Upgraded, opening: websocket::Opening) {
-    let shard = open.app().hub.shard().clone();
+/// What hyper gives up.
+pub(super) enum Unwrapped {
+    /// A TCP socket, and bytes that were read behind the request.
+    Socket(TcpStream, Vec<u8>),
+    /// Anything else.
+    Stream(Link),
+}
+
+/// Takes a plain socket out of hyper's hands: it costs what a native one costs.
+pub(super) fn unwrap(upgraded: Upgraded) -> Unwrapped {
     let upgraded = match upgraded.downcast::<TokioIo<Rewind>>() {
         Ok(parts) => {
             let (socket, mut early) = parts.io.into_inner().into_parts();
             early.splice(0..0, parts.read_buf);
-            return websocket::serve_socket(open, socket, &shard, opening, early).await;
+            return Unwrapped::Socket(socket, early);
         }
         Err(upgraded) => upgraded,
     };
     match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => {
-            let socket = parts.io.into_inner();
-            websocket::serve_socket(open, socket, &shard, opening, parts.read_buf.to_vec()).await;
-        }
-        Err(upgraded) => {
-            let link = Link::foreign(TokioIo::new(upgraded), Box::new(|bytes| bytes));
-            websocket::serve_stream(open, link, opening).await;
-        }
+        Ok(parts) => Unwrapped::Socket(parts.io.into_inner(), parts.read_buf.to_vec()),
+        Err(upgraded) => Unwrapped::Stream(Link::foreign(TokioIo::new(upgraded), Box::new(|bytes| bytes))),
+    }
+}
+
+async fn serve(open: Open, upgraded: Upgraded, opening: websocket::Opening) {
+    let shard = open.app().hub.shard().clone();
+    match unwrap(upgraded) {
+        Unwrapped::Socket(socket, early) => websocket::serve_socket(open, socket, &shard, opening, early).await,
+        Unwrapped::Stream(link) => websocket::serve_stream(open, link, opening).await,
     }
 }
 

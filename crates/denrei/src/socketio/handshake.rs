@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
@@ -10,12 +9,12 @@ use crate::app::now_ms;
 use crate::identity::Identity;
 
 /// The request that began a connection. All sockets of the client share it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Handshake {
     /// One text, because an idle connection keeps it: `name: value` lines.
     headers: Box<str>,
     url: Box<str>,
-    address: IpAddr,
+    address: Option<IpAddr>,
     secure: bool,
     issued: u64,
     identity: Identity,
@@ -23,16 +22,26 @@ pub struct Handshake {
 
 impl Handshake {
     /// Keeps of a request what sockets show. `url` is its path with the query.
-    pub(crate) fn new(headers: &HeaderMap, url: &str, address: IpAddr, secure: bool, identity: Identity) -> Self {
+    pub(crate) fn new<'a>(
+        headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+        url: &str,
+        identity: Identity,
+    ) -> Self {
         let mut lines = String::new();
         for (name, value) in headers {
-            lines.push_str(name.as_str());
+            lines.push_str(&name.to_ascii_lowercase());
             lines.push_str(": ");
             // A header's value has no line breaks; other bytes than ASCII are Latin-1, as in Node.
-            lines.extend(value.as_bytes().iter().copied().map(char::from));
+            lines.extend(value.iter().copied().map(char::from));
             lines.push('\n');
         }
-        Self { headers: lines.into(), url: url.into(), address, secure, issued: now_ms(), identity }
+        let headers = lines.into();
+        Self { headers, url: url.into(), address: None, secure: false, issued: now_ms(), identity }
+    }
+
+    /// The same client, who has shown to be somebody.
+    pub(crate) fn with_identity(&self, identity: Identity) -> Self {
+        Self { identity, ..self.clone() }
     }
 
     /// A header's value; its name in lower case. Of several the first.
@@ -64,8 +73,8 @@ impl Handshake {
         &self.url
     }
 
-    /// Where the client is.
-    pub fn address(&self) -> IpAddr {
+    /// Where the client is, if that is known.
+    pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
 
@@ -97,7 +106,7 @@ impl Handshake {
         json!({
             "headers": text(&mut self.headers().map(|(name, value)| (name.to_owned(), value.to_owned()))),
             "time": date(self.issued),
-            "address": self.address.to_string(),
+            "address": self.address.map(|address| address.to_string()).unwrap_or_default(),
             "xdomain": self.is_cross_domain(),
             "secure": self.secure,
             "issued": self.issued,

@@ -2,12 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use denrei_hub::Outbox;
 use denrei_proto::engineio::Version;
-use denrei_proto::socketio::{Outgoing, Parser};
+use denrei_proto::socketio::Outgoing;
+use denrei_proto::ws::DeflateConfig;
 
 use crate::socketio::{Reason, Socket};
-use crate::wires;
+use crate::wires::{Form, Speech};
 
 /// What the sockets of one client share.
 ///
@@ -16,8 +18,8 @@ use crate::wires;
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) outbox: Arc<Outbox>,
-    pub(crate) parser: Parser,
     pub(crate) version: Version,
+    deflate: DeflateConfig,
     orders: Mutex<Vec<Order>>,
 }
 
@@ -37,14 +39,31 @@ pub(crate) enum Order {
 }
 
 impl Lane {
-    pub(crate) fn new(outbox: Arc<Outbox>, parser: Parser, version: Version) -> Arc<Self> {
-        Arc::new(Self { outbox, parser, version, orders: Mutex::default() })
+    pub(crate) fn new(outbox: Arc<Outbox>, version: Version, deflate: DeflateConfig) -> Arc<Self> {
+        Arc::new(Self { outbox, version, deflate, orders: Mutex::default() })
     }
 
     /// Sends a packet, behind everything that this caller has emitted before.
     pub(crate) fn send(&self, packet: &Outgoing<'_>) {
-        let wire = self.outbox.wire();
-        self.outbox.send(wire, wires::packet(packet, wire));
+        let speech = self.speech();
+        self.outbox.send(speech.wire(), speech.packet(packet, &self.deflate));
+    }
+
+    /// Queues a packet before anything that the shard has still to do. For the connection's task, which flushes: what it
+    /// replays next must not come first.
+    pub(crate) fn push(&self, packet: &Outgoing<'_>) {
+        self.outbox.push(self.speech().packet(packet, &self.deflate));
+    }
+
+    /// Sends a packet of the engine's, made as a [record](denrei_proto::engineio::Record).
+    pub(crate) fn send_record(&self, record: Bytes) {
+        // After an upgrade the outbox rewrites it.
+        let records = Speech { form: Form::Records, ..self.speech() }.wire();
+        self.outbox.send(records, record);
+    }
+
+    fn speech(&self) -> Speech {
+        Speech::of(self.outbox.wire()).expect("a lane's outbox speaks Socket.IO")
     }
 
     pub(crate) fn order(&self, order: Order) {

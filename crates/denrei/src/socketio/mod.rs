@@ -37,8 +37,13 @@
 //! `recovery` brings back who was cut off. `lane` is the boundary to the connection.
 
 mod ack;
+pub(crate) mod bundle;
+pub(crate) mod channel;
+pub(crate) mod connection;
 mod data;
+pub(crate) mod desk;
 mod emit;
+pub mod engine;
 mod failure;
 mod handshake;
 mod io;
@@ -46,16 +51,16 @@ pub(crate) mod lane;
 mod listeners;
 mod names;
 mod namespace;
+pub(crate) mod opening;
 mod pattern;
 mod queue;
 mod reason;
 mod recovery;
 mod remote;
+pub(crate) mod rooms;
 mod socket;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use denrei_hub::Dialect;
 
 pub use ack::{Ack, AckError, Answer, Answers};
 pub use data::Data;
@@ -72,9 +77,6 @@ pub use reason::Reason;
 pub use recovery::{ExpiredSession, Recovery};
 pub use remote::{Fetched, RemoteSocket};
 pub use socket::{JoinError, Socket};
-
-/// How a socket wants messages told: as an event of its namespace.
-pub(crate) const EMITS: Dialect = Dialect(1);
 
 /// No code that runs under these locks leaves them half changed when it panics.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

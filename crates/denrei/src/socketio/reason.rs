@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use denrei_proto::engineio;
+
 /// Why a socket has left its namespace, in Node's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -56,5 +58,17 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+impl From<engineio::Reason> for Reason {
+    fn from(reason: engineio::Reason) -> Self {
+        match reason {
+            engineio::Reason::TransportClose => Self::TransportClose,
+            engineio::Reason::PingTimeout => Self::PingTimeout,
+            engineio::Reason::ForcedClose => Self::ForcedClose,
+            engineio::Reason::ParseError => Self::ParseError,
+            _ => Self::TransportError,
+        }
     }
 }

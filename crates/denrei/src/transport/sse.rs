@@ -210,7 +210,7 @@ impl Stream {
                 self.goodbye();
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
-            None => {}
+            Some(Attention::Overflow) | None => {}
         }
         if self.session.is_behind()
             && let Some(cursor) = Box::pin(self.session.page(encode)).await

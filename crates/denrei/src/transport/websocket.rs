@@ -210,7 +210,8 @@ impl Connection {
                 return Err(end);
             }
             Some(Attention::Heartbeat) => self.heartbeat()?,
-            None => {}
+            // Native clients never insist: they are told of what a room has lost.
+            Some(Attention::Overflow) | None => {}
         }
         self.session.outbox.flush();
         if !self.early.is_empty() && self.may_read() && !self.session.outbox.is_blocked() {

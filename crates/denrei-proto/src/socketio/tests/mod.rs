@@ -2,3 +2,4 @@
 
 mod args;
 mod golden;
+mod msgpack;

@@ -126,7 +126,7 @@ struct Record<'a> {
 
 /// Encodes a message as a record.
 pub(crate) fn of(message: &Message, format: Format) -> Bytes {
-    let body = sse::event_without_id(&wires::event(message), format);
+    let body = wires::event(message, |event| sse::event_without_id(event, format));
     let numbered = message.seq > Seq::ZERO;
     record(numbered.then_some((&message.room, &message.position())), &body)
 }

@@ -1,0 +1,186 @@
+//! `/socket.io/`: what clients of Socket.IO ask by HTTP, and their WebSockets that come through hyper.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use denrei_proto::engineio::{self, Ask, Method, Purpose, Rejection};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, SET_COOKIE, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use tokio::sync::oneshot;
+
+use crate::app::App;
+use crate::facts::Facts;
+use crate::http::streams::{self, Unwrapped as Upgraded};
+use crate::socketio::channel::Arrival;
+use crate::socketio::connection::{self, Beginning};
+use crate::socketio::desk::{Desk, Post, Visit};
+use crate::socketio::opening;
+
+/// Any request to `/socket.io/`.
+pub(super) async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let facts = Facts::of(&parts);
+    let name = facts.path.strip_prefix(&*app.config.socketio.path).unwrap_or_default();
+    if parts.method == http::Method::GET
+        && let Some(file) = app.client_files.answer(name, &parts.headers)
+    {
+        return file;
+    }
+    let ask = Ask::read(facts.pairs());
+    let upgrade = facts.one("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
+    let method = match (&parts.method, upgrade) {
+        (&http::Method::GET, true) => Method::Upgrade,
+        (&http::Method::GET, false) => Method::Get,
+        (&http::Method::POST, _) => Method::Post,
+        _ => Method::Other,
+    };
+    let purpose = match opening::purpose(&app, &ask, method) {
+        Ok(purpose) => purpose,
+        Err(rejection) => return reject(rejection, method),
+    };
+    if let Purpose::Open(_) = purpose
+        && let Err(message) = app.allow_request(&parts).await
+    {
+        return forbid(&message, method);
+    }
+    if method == Method::Upgrade {
+        return match opening::Upgrade::new(&app, &Facts::of(&parts), ask.wire(), purpose) {
+            Ok(upgrade) => websocket(app, &mut parts, upgrade),
+            Err(_) => reject(Rejection::BadRequest, method),
+        };
+    }
+    match (purpose, method) {
+        (Purpose::Open(_), _) => open(&app, &parts, ask.wire()).await,
+        (Purpose::Continue(desk), Method::Get) => poll(&app, &parts.headers, &desk).await,
+        (Purpose::Continue(desk), Method::Post) => post(&app, &parts.headers, &desk, body).await,
+        (Purpose::Continue(_), _) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// A new session, and its first poll.
+async fn open(app: &Arc<App>, parts: &Parts, wire: engineio::Wire) -> Response {
+    let Some(open) = app.admit().filter(|_| !app.is_stopping()) else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    let handshake = opening::handshake(app, &Facts::of(parts));
+    let beginning = Beginning { open, wire, handshake, channel: None };
+    let desk = connection::begin(beginning, app.hub.shard());
+    let mut response = poll(app, &parts.headers, &desk).await;
+    if let Some(name) = &app.config.socketio.cookie
+        && let Ok(cookie) = HeaderValue::from_str(&format!("{name}={}; Path=/; HttpOnly; SameSite=Lax", desk.sid))
+    {
+        response.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    response
+}
+
+async fn poll(app: &App, headers: &HeaderMap, desk: &Arc<Desk>) -> Response {
+    let (tell, told) = oneshot::channel();
+    desk.visit(Visit::Poll(tell));
+    respond(app, headers, desk, told).await
+}
+
+async fn post(app: &App, headers: &HeaderMap, desk: &Arc<Desk>, body: Body) -> Response {
+    let binary = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/octet-stream");
+    let limits = &app.config.limits;
+    let read = axum::body::to_bytes(body, app.config.socketio.max_payload);
+    let post = match tokio::time::timeout(limits.body, read).await {
+        Ok(Ok(body)) => Post::Body { body, binary },
+        Ok(Err(_)) => Post::TooBig,
+        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+    };
+    let (tell, told) = oneshot::channel();
+    desk.visit(Visit::Post(post, tell));
+    respond(app, headers, desk, told).await
+}
+
+/// Waits for the session's answer. If the client goes before, the session is woken to notice.
+async fn respond(
+    app: &App,
+    headers: &HeaderMap,
+    desk: &Arc<Desk>,
+    told: oneshot::Receiver<engineio::Response>,
+) -> Response {
+    let leaving = Leaving(Arc::clone(desk));
+    let Ok(response) = told.await else {
+        // The session has ended without an answer: it is not known any more.
+        return reject(Rejection::UnknownSession, Method::Get);
+    };
+    drop(leaving);
+    let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut answer = (status, [(CACHE_CONTROL, "no-store")], Body::empty()).into_response();
+    if !response.content_type.is_empty() {
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(response.content_type));
+    }
+    let body: Bytes = response.body.into();
+    let compressed = app.config.socketio.compression.filter(|least| body.len() >= *least).and_then(|_| {
+        let accepts = headers.get(http::header::ACCEPT_ENCODING)?.to_str().ok()?;
+        opening::compress(accepts, &body)
+    });
+    match compressed {
+        Some((coding, body)) => {
+            answer.headers_mut().insert(http::header::CONTENT_ENCODING, HeaderValue::from_static(coding));
+            *answer.body_mut() = body.into();
+        }
+        None => *answer.body_mut() = body.into(),
+    }
+    answer
+}
+
+/// A request that its client may go from: wakes the session, which looks.
+struct Leaving(Arc<Desk>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.lane.outbox.wake();
+    }
+}
+
+fn websocket(app: Arc<App>, parts: &mut Parts, agreed: opening::Upgrade) -> Response {
+    let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() else {
+        return reject(Rejection::BadRequest, Method::Upgrade);
+    };
+    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+    for (name, value) in agreed.agreed.headers() {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    tokio::spawn(async move {
+        // Counted anew: for hyper the connection has ended.
+        let Some(open) = app.admit() else { return };
+        let Ok(upgraded) = upgrade.await else { return };
+        let arrival = match streams::unwrap(upgraded) {
+            Upgraded::Socket(socket, early) => Arrival::Socket(socket, early),
+            Upgraded::Stream(link) => Arrival::Stream(link),
+        };
+        agreed.arrive(open, Vec::new(), arrival, app.hub.shard());
+    });
+    response
+}
+
+fn reject(rejection: Rejection, method: Method) -> Response {
+    refuse(rejection.status(), rejection.body(), rejection.message(), method)
+}
+
+fn forbid(message: &str, method: Method) -> Response {
+    let rejection = Rejection::Forbidden;
+    refuse(rejection.status(), rejection.body_saying(message), message, method)
+}
+
+/// A WebSocket is refused in plain words, as by Node.
+fn refuse(status: u16, body: String, message: &str, method: Method) -> Response {
+    if method == Method::Upgrade {
+        let headers = [(CONNECTION, "close"), (CONTENT_TYPE, "text/html")];
+        return (StatusCode::BAD_REQUEST, headers, message.to_owned()).into_response();
+    }
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    (status, [(CONTENT_TYPE, "application/json")], body).into_response()
+}

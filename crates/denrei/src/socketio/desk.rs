@@ -1,0 +1,89 @@
+//! Where requests find the engine session they belong to.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use denrei_proto::engineio::{Response, Transport, Version};
+use tokio::sync::oneshot;
+
+use crate::socketio::channel::Channel;
+use crate::socketio::lane::Lane;
+
+/// The engine sessions of this node, by their secret ids.
+#[derive(Default)]
+pub(crate) struct Desks(Mutex<HashMap<Arc<str>, Arc<Desk>>>);
+
+/// A session's front for requests. Its task is woken and attends to them one by one.
+pub(crate) struct Desk {
+    pub(crate) sid: Arc<str>,
+    pub(crate) lane: Arc<Lane>,
+    upgraded: AtomicBool,
+    visits: Mutex<Vec<Visit>>,
+}
+
+/// A request that has come for a session.
+pub(crate) enum Visit {
+    /// It takes what is queued, or waits for something.
+    Poll(oneshot::Sender<Response>),
+    /// It brings packets.
+    Post(Post, oneshot::Sender<Response>),
+    /// A WebSocket that wants to take over.
+    WebSocket(Box<Channel>),
+}
+
+/// What a POST brought.
+pub(crate) enum Post {
+    /// Its body; `binary` if it came as `application/octet-stream`.
+    Body { body: Bytes, binary: bool },
+    /// More than may be.
+    TooBig,
+}
+
+impl Desks {
+    pub(crate) fn add(&self, desk: &Arc<Desk>) {
+        self.lock().insert(Arc::clone(&desk.sid), Arc::clone(desk));
+    }
+
+    pub(crate) fn remove(&self, sid: &str) {
+        self.lock().remove(sid);
+    }
+
+    pub(crate) fn find(&self, sid: &str) -> Option<Arc<Desk>> {
+        self.lock().get(sid).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Desk>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Desk {
+    pub(crate) fn new(sid: Arc<str>, lane: Arc<Lane>, transport: Transport) -> Arc<Self> {
+        let upgraded = AtomicBool::new(transport == Transport::WebSocket);
+        Arc::new(Self { sid, lane, upgraded, visits: Mutex::default() })
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        self.lane.version
+    }
+
+    /// What carries the session now.
+    pub(crate) fn transport(&self) -> Transport {
+        if self.upgraded.load(Ordering::Acquire) { Transport::WebSocket } else { Transport::Polling }
+    }
+
+    pub(crate) fn has_upgraded(&self) {
+        self.upgraded.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn visit(&self, visit: Visit) {
+        self.visits.lock().unwrap_or_else(PoisonError::into_inner).push(visit);
+        self.lane.outbox.wake();
+    }
+
+    pub(crate) fn visits(&self) -> Vec<Visit> {
+        std::mem::take(&mut *self.visits.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

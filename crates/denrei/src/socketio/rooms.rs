@@ -1,0 +1,175 @@
+//! Namespace `/` where no application has taken it: rooms for a front-end that needs no server code.
+//!
+//! `join(room, since?, ack)`, `leave(room, ack)`, `publish(room, event, payload, {id}?, ack)`; what is published comes
+//! under the event's own name, with where it stands as its last argument.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use denrei_hub::{Position, Published, RoomName};
+use denrei_proto::codes::Code;
+use denrei_proto::engineio::Version;
+use denrei_proto::socketio::{Args, Outgoing};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::app::{App, Publish};
+use crate::dispatch::UnderWay;
+use crate::refusal::Refusal;
+use crate::session::{Owed, Session};
+use crate::socketio::lane::Lane;
+use crate::wires::{ROOMS, Speech};
+
+/// What takes a while: the client's next words wait for it.
+pub(crate) struct Asked {
+    ack: Option<u64>,
+    room: RoomName,
+    since: Option<Position>,
+}
+
+/// The client has come.
+pub(crate) fn enter(session: &Session, lane: &Lane) {
+    // The name that others see as `from`; the engine's own id is a secret.
+    let connected = match lane.version {
+        Version::V4 => Outgoing::connect("/", session.outbox.client(), None),
+        Version::V3 => Outgoing::connect_v3("/"),
+    };
+    lane.send(&connected);
+}
+
+/// Acts on an event of the client.
+pub(crate) fn event(
+    session: &mut Session,
+    under_way: &UnderWay,
+    lane: &Arc<Lane>,
+    ack: Option<u64>,
+    name: &str,
+    args: &Args,
+) -> Option<Asked> {
+    let json = args.to_plain_json();
+    let outcome = match name {
+        "join" => match join(&json) {
+            Ok((room, since)) => return Some(Asked { ack, room, since }),
+            Err(refusal) => Err(refusal),
+        },
+        "leave" => leave(session, &json).map(|room| answer_with(lane, ack, &serde_json::json!({ "room": room }))),
+        "publish" => publish(session, under_way, lane, ack, &json),
+        _ => Err(Refusal::new(Code::UnknownType, "this namespace knows join, leave and publish")),
+    };
+    if let Err(refusal) = outcome {
+        refuse(lane, ack, &refusal);
+    }
+    None
+}
+
+/// Does what takes a while.
+pub(crate) async fn answer(session: &mut Session, lane: &Lane, asked: Asked) {
+    let Asked { ack, room, since } = asked;
+    match session.join(&room, false).await {
+        Ok(reader) => {
+            let Position { epoch, seq } = reader.place();
+            let payload = serde_json::json!({ "room": room.as_str(), "epoch": epoch.as_str(), "seq": seq.0 });
+            if let Some(id) = ack {
+                let args = Args::trusted(format!("[{payload}]").into(), Vec::new());
+                lane.push(&Outgoing::ack("/", id, &args));
+            }
+            session.follow(&room, since);
+        }
+        Err(refusal) => refuse(lane, ack, &refusal),
+    }
+}
+
+/// What is owed to a reader that pages the log.
+pub(crate) fn owed(app: &App, wire: denrei_hub::Wire, owed: Owed<'_>) -> Bytes {
+    match owed {
+        Owed::Message(message) => app.hub.frame(message, wire, ROOMS),
+        Owed::Gap(room, from, to) => {
+            let gap = serde_json::json!([{
+                "room": room.as_str(), "from": from, "to": to.seq.0, "epoch": to.epoch.as_str()
+            }]);
+            let args = Args::trusted(gap.to_string().into(), Vec::new());
+            let deflate = app.config.websocket.deflate.unwrap_or_default();
+            let packet = Outgoing::event("/", None, "gap", &args, None);
+            Speech::of(wire).map_or_else(Bytes::new, |speech| speech.packet(&packet, &deflate))
+        }
+    }
+}
+
+fn arguments<'a, T: Deserialize<'a>>(json: &'a [u8], what: &str) -> Result<T, Refusal> {
+    serde_json::from_slice(json).map_err(|_| Refusal::new(Code::InvalidField, what))
+}
+
+fn join(json: &[u8]) -> Result<(RoomName, Option<Position>), Refusal> {
+    const WHAT: &str = "join takes the room's name and, to resume, a position";
+    let (room, since) = match arguments::<Vec<Option<String>>>(json, WHAT)?.as_mut_slice() {
+        [Some(room)] => (std::mem::take(room), None),
+        [Some(room), since] => (std::mem::take(room), since.take()),
+        _ => return Err(Refusal::new(Code::InvalidField, WHAT)),
+    };
+    Ok((RoomName::parse(&room)?, since.map(|since| since.parse()).transpose()?))
+}
+
+fn leave(session: &mut Session, json: &[u8]) -> Result<String, Refusal> {
+    let [room]: [String; 1] = arguments(json, "leave takes the room's name")?;
+    if !session.leave(&RoomName::parse(&room)?) {
+        return Err(Refusal::new(Code::NotFound, "this connection has not joined the room"));
+    }
+    Ok(room)
+}
+
+fn publish(
+    session: &Session,
+    under_way: &UnderWay,
+    lane: &Arc<Lane>,
+    ack: Option<u64>,
+    json: &[u8],
+) -> Result<(), Refusal> {
+    #[derive(Deserialize, Default)]
+    struct Options {
+        id: Option<String>,
+    }
+    const WHAT: &str = "publish takes the room's name, the event's name and the payload";
+    let parts: Vec<&RawValue> = arguments(json, WHAT)?;
+    let (room, event, payload, options) = match *parts {
+        [room, event, payload] => (room, event, payload, Options::default()),
+        [room, event, payload, options] => {
+            let options = arguments(options.get().as_bytes(), "the options of publish are an object with an id")?;
+            (room, event, payload, options)
+        }
+        _ => return Err(Refusal::new(Code::InvalidField, WHAT)),
+    };
+    let room: String = arguments(room.get().as_bytes(), WHAT)?;
+    let event: String = arguments(event.get().as_bytes(), WHAT)?;
+    let (from, id) = (Some(&*session.outbox), options.id.as_deref());
+    let publish = Publish { room: &room, event: &event, payload: payload.get(), id, from };
+    let draft = session.app.draft(&session.identity, publish)?;
+    let (lane, done) = (Arc::clone(lane), under_way.begin(&session.app, &session.outbox));
+    session.app.hub.publish(draft, move |published| {
+        match published {
+            Ok(Published { position: Position { epoch, seq }, duplicate }) => {
+                let payload = serde_json::json!({ "seq": seq.0, "epoch": epoch.as_str(), "duplicate": duplicate });
+                answer_with(&lane, ack, &payload);
+            }
+            Err(error) => refuse(&lane, ack, &error.into()),
+        }
+        done();
+    });
+    Ok(())
+}
+
+fn answer_with(lane: &Lane, ack: Option<u64>, payload: &serde_json::Value) {
+    if let Some(id) = ack {
+        let args = Args::trusted(format!("[{payload}]").into(), Vec::new());
+        lane.send(&Outgoing::ack("/", id, &args));
+    }
+}
+
+fn refuse(lane: &Lane, ack: Option<u64>, refusal: &Refusal) {
+    match ack {
+        Some(id) => {
+            let args = Args::trusted(format!("[{}]", refusal.body()).into(), Vec::new());
+            lane.send(&Outgoing::ack("/", id, &args));
+        }
+        None => tracing::debug!(%refusal, "an event without an ack was refused"),
+    }
+}

@@ -131,10 +131,6 @@ impl Listeners {
         self.0.retain(|known| !matches!(&known.handler, Handler::Event(event, _) if **event == *name));
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(crate) fn has_outgoing(&self) -> bool {
         self.0.iter().any(|known| matches!(known.handler, Handler::Outgoing(_)))
     }

@@ -24,9 +24,10 @@ use crate::socketio::listeners::{self, Handler, Listeners, OnAny, Run};
 use crate::socketio::names::HubRooms;
 use crate::socketio::recovery::{Entry, Sessions};
 use crate::socketio::{
-    Ack, Answer, Answers, Args, Broadcast, EMITS, EmitError, ExpiredSession, Failure, Fetched, Io, Listener, Outcome,
+    Ack, Answer, Answers, Args, Broadcast, EmitError, ExpiredSession, Failure, Fetched, Io, Listener, Outcome,
     Reason, Recovery, Rooms, Socket, SocketId, lock,
 };
+use crate::wires::EMITS;
 
 /// A namespace, or the pattern of some. Cheap to clone.
 ///

@@ -57,14 +57,14 @@ impl Queue {
         socket.runtime().spawn(run(socket.clone()));
     }
 
-    /// Adds an event. False: enough of them wait.
+    /// Adds an event. False, once until it is relieved: enough of them wait.
     pub(crate) fn event(&self, socket: &Socket, id: Option<u64>, name: &str, args: Args) -> bool {
         let job = Job::Event { id, name: name.into(), args };
         let mut jobs = lock(&self.0);
         jobs.weight += job.weight();
         jobs.list.push_back(job);
-        jobs.pressed |= jobs.list.len() >= Self::EVENTS || jobs.weight >= Self::BYTES;
-        let pressed = jobs.pressed;
+        let full = jobs.list.len() >= Self::EVENTS || jobs.weight >= Self::BYTES;
+        let pressed = full && !std::mem::replace(&mut jobs.pressed, true);
         let start = !std::mem::replace(&mut jobs.running, true);
         drop(jobs);
         if start {
@@ -79,6 +79,9 @@ impl Queue {
         if reason.is_dismissal() {
             jobs.list.retain(|job| !matches!(job, Job::Event { .. }));
             jobs.weight = 0;
+            if std::mem::take(&mut jobs.pressed) {
+                socket.relieve();
+            }
         }
         jobs.list.extend([Job::Disconnecting(reason), Job::Disconnect(reason)]);
         let start = !std::mem::replace(&mut jobs.running, true);

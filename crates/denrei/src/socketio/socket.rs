@@ -22,9 +22,10 @@ use crate::socketio::names::Pid;
 use crate::socketio::queue::Queue;
 use crate::socketio::recovery::Session;
 use crate::socketio::{
-    Ack, AckError, Answer, Args, Broadcast, Data, Direct, EMITS, EmitError, Failure, Handshake, Listener, Namespace,
+    Ack, AckError, Answer, Args, Broadcast, Data, Direct, EmitError, Failure, Handshake, Listener, Namespace,
     Outcome, Reason, RemoteSocket, Rooms, SocketId, lock,
 };
+use crate::wires::EMITS;
 
 /// One client in one namespace. Cheap to clone.
 ///
@@ -449,7 +450,7 @@ impl Socket {
 
 /// What the connection calls.
 impl Socket {
-    /// Takes an event of the client. False: enough of them wait; read no further until [`Order::Relieved`].
+    /// Takes an event of the client. False, once until [`Order::Relieved`]: enough of them wait, read no further.
     pub(crate) fn receive(&self, id: Option<u64>, name: &str, args: Args) -> bool {
         let phase = lock(&self.0.state).phase;
         match phase {

@@ -66,7 +66,6 @@ mod socket;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::wires::EMITS;
 pub use ack::{Ack, AckError, Answer, Answers};
 pub use data::Data;
 pub use denrei_proto::socketio::{Args, ArgsError};

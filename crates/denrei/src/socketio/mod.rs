@@ -37,6 +37,7 @@
 //! `recovery` brings back who was cut off. `lane` is the boundary to the connection.
 
 mod ack;
+mod args;
 pub(crate) mod bundle;
 pub(crate) mod channel;
 pub(crate) mod connection;
@@ -59,10 +60,13 @@ mod recovery;
 mod remote;
 pub(crate) mod rooms;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use ack::{Ack, AckError, Answer, Answers};
+pub use args::{FromArgs, Raw, ToArgs};
 pub use data::Data;
 pub use denrei_proto::socketio::{Args, ArgsError};
 pub use emit::{Broadcast, Direct, EmitError};

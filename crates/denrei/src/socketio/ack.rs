@@ -9,13 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use denrei_proto::socketio::Outgoing;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use crate::socketio::{Args, ArgsError, EmitError, Failure, Socket, SocketId, lock};
+use crate::socketio::{Args, ArgsError, EmitError, Failure, FromArgs, Socket, SocketId, ToArgs, lock};
 
 /// The client's callback, if it gave one. It is answered at most once.
 #[derive(Debug)]
@@ -46,8 +44,8 @@ impl Ack {
     /// Answers: a tuple is one argument per element, `()` is none, anything else is one. Nothing happens when the
     /// client asked for no answer, has one already, or has gone. A value that has no form in JSON is answered as an
     /// error.
-    pub fn send(self, value: &(impl Serialize + ?Sized)) {
-        match Args::encode(value) {
+    pub fn send(self, value: &(impl ToArgs + ?Sized)) {
+        match value.to_args() {
             Ok(args) => {
                 self.answer(&args);
             }
@@ -195,7 +193,7 @@ impl Waiting {
 }
 
 /// Prepares to be answered by one client, has the event sent, and gives what to await.
-pub(crate) fn ask<T: DeserializeOwned + Send + 'static>(
+pub(crate) fn ask<T: FromArgs>(
     socket: &Socket,
     deadline: Option<Instant>,
     send: impl FnOnce(u64) -> Result<(), EmitError>,
@@ -217,12 +215,12 @@ pub(crate) fn ask<T: DeserializeOwned + Send + 'static>(
     Answer::new(async move {
         let _guard = guard;
         let answer = within(deadline, told).await.ok_or(AckError::Timeout)?;
-        Ok(answer.map_err(|_| AckError::Disconnected)?.decode()?)
+        Ok(T::from_args(answer.map_err(|_| AckError::Disconnected)?)?)
     })
 }
 
 /// The same for several clients. Those that wait for too many answers already are not asked, and missing.
-pub(crate) fn ask_all<T: DeserializeOwned + Send + 'static>(
+pub(crate) fn ask_all<T: FromArgs>(
     sockets: Vec<Socket>,
     id: u64,
     deadline: Option<Instant>,
@@ -250,7 +248,7 @@ pub(crate) fn ask_all<T: DeserializeOwned + Send + 'static>(
         let mut heard = HashSet::new();
         for (by, args) in collector.take() {
             heard.insert(by.clone());
-            match args.decode() {
+            match T::from_args(args) {
                 Ok(value) => answers.received.push((by, value)),
                 Err(_) => answers.invalid.push(by),
             }

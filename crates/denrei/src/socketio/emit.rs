@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use denrei_hub::{InvalidName, Name};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::socketio::names::{EventNameError, event_name};
-use crate::socketio::{AckError, Answer, Answers, Args, ArgsError, Fetched, Namespace, Rooms, Socket, SocketId, ack};
+use crate::socketio::{
+    AckError, Answer, Answers, Args, ArgsError, Fetched, FromArgs, Namespace, Rooms, Socket, SocketId, ToArgs, ack,
+};
 
 /// Why an event was not emitted.
 #[derive(Debug, thiserror::Error)]
@@ -35,12 +35,12 @@ pub(crate) struct Packet {
 }
 
 impl Packet {
-    pub(crate) fn new(event: &str, value: &(impl Serialize + ?Sized)) -> Result<Self, EmitError> {
+    pub(crate) fn new(event: &str, value: &(impl ToArgs + ?Sized)) -> Result<Self, EmitError> {
         let event = event_name(event).map_err(|error| match error {
             EventNameError::Reserved => EmitError::Reserved(event.into()),
             EventNameError::Invalid(why) => EmitError::Name(why),
         })?;
-        Ok(Self { event, args: Args::encode(value)? })
+        Ok(Self { event, args: value.to_args()? })
     }
 }
 
@@ -149,7 +149,7 @@ impl Broadcast {
     ///
     /// # Errors
     /// The event cannot have this name, or the arguments have no form in JSON.
-    pub fn emit(&self, event: &str, value: &(impl Serialize + ?Sized)) -> Result<(), EmitError> {
+    pub fn emit(&self, event: &str, value: &(impl ToArgs + ?Sized)) -> Result<(), EmitError> {
         let packet = Packet::new(event, value)?;
         for namespace in self.namespace.concrete() {
             namespace.broadcast_to(&self.targets, &packet, self.flags);
@@ -158,10 +158,10 @@ impl Broadcast {
     }
 
     /// Sends an event and gathers what each client answers, until all have or the time is over.
-    pub fn emit_with_ack<T: DeserializeOwned + Send + 'static>(
+    pub fn emit_with_ack<T: FromArgs>(
         &self,
         event: &str,
-        value: &(impl Serialize + ?Sized),
+        value: &(impl ToArgs + ?Sized),
     ) -> Answer<Result<Answers<T>, EmitError>> {
         let packet = match Packet::new(event, value) {
             Ok(packet) => packet,
@@ -283,7 +283,7 @@ impl Direct {
     ///
     /// # Errors
     /// The event cannot have this name, or the arguments have no form in JSON.
-    pub fn emit(&self, event: &str, value: &(impl Serialize + ?Sized)) -> Result<(), EmitError> {
+    pub fn emit(&self, event: &str, value: &(impl ToArgs + ?Sized)) -> Result<(), EmitError> {
         self.socket.namespace().tell(&self.socket, &Packet::new(event, value)?, None, self.flags);
         Ok(())
     }
@@ -292,10 +292,10 @@ impl Direct {
     /// The event is sent now.
     ///
     /// Awaiting it fails when the time is over, when the client goes, or when it answers something else.
-    pub fn emit_with_ack<T: DeserializeOwned + Send + 'static>(
+    pub fn emit_with_ack<T: FromArgs>(
         &self,
         event: &str,
-        value: &(impl Serialize + ?Sized),
+        value: &(impl ToArgs + ?Sized),
     ) -> Answer<Result<T, AckError>> {
         let packet = Packet::new(event, value);
         ack::ask(&self.socket, self.flags.deadline(), |id| {

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
-use serde::de::DeserializeOwned;
-
-use crate::socketio::{Ack, Args, ExpiredSession, Failure, Outcome, Reason, Socket};
+use crate::socketio::{Ack, Args, ExpiredSession, Failure, FromArgs, Outcome, Reason, Socket};
 
 /// The number of something that was registered, to take it off again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,15 +47,13 @@ where
     F: Fn(Socket, T, Ack) -> Fut + Send + Sync + 'static,
     Fut: Future + Send + 'static,
     Fut::Output: Outcome,
-    T: DeserializeOwned + Send + 'static,
+    T: FromArgs,
 {
     let handler = Arc::new(handler);
     Arc::new(move |socket, args, ack| {
         let handler = Arc::clone(&handler);
         Box::pin(async move {
-            let value = args.decode()?;
-            // A handler holds its value only.
-            drop(args);
+            let value = T::from_args(args)?;
             handler(socket, value, ack).await.into_result()
         })
     })

@@ -41,6 +41,7 @@
 //! has taken it.
 
 mod ack;
+mod args;
 pub(crate) mod bundle;
 pub(crate) mod channel;
 pub(crate) mod connection;
@@ -63,10 +64,13 @@ mod recovery;
 mod remote;
 pub(crate) mod rooms;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use ack::{Ack, AckError, Answer, Answers};
+pub use args::{FromArgs, Raw, ToArgs};
 pub use data::Data;
 pub use denrei_proto::socketio::{Args, ArgsError};
 pub use emit::{Broadcast, Direct, EmitError};

@@ -14,8 +14,6 @@ use std::time::Duration;
 
 use denrei_hub::{Audience, Draft, Emit, Hub, Message, Position, RoomName};
 use denrei_proto::socketio::Outgoing;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::app::now_ms;
 use crate::socketio::emit::{Flags, Packet, Targets};
@@ -24,8 +22,8 @@ use crate::socketio::listeners::{self, Handler, Listeners, OnAny, Run};
 use crate::socketio::names::HubRooms;
 use crate::socketio::recovery::{Entry, Sessions};
 use crate::socketio::{
-    Ack, Answer, Answers, Args, Broadcast, EmitError, ExpiredSession, Failure, Fetched, Io, Listener, Outcome,
-    Reason, Recovery, Rooms, Socket, SocketId, lock,
+    Ack, Answer, Answers, Args, Broadcast, EmitError, ExpiredSession, Failure, Fetched, FromArgs, Io, Listener,
+    Outcome, Reason, Recovery, Rooms, Socket, SocketId, ToArgs, lock,
 };
 use crate::wires::EMITS;
 
@@ -161,7 +159,7 @@ impl Namespace {
         F: Fn(Socket, T, Ack) -> Fut + Send + Sync + 'static,
         Fut: Future + Send + 'static,
         Fut::Output: Outcome,
-        T: DeserializeOwned + Send + 'static,
+        T: FromArgs,
     {
         self.register(Handler::Event(event.into(), listeners::event(handler)))
     }
@@ -342,15 +340,15 @@ macro_rules! operators {
             ///
             /// # Errors
             /// The event cannot have this name, or the arguments have no form in JSON.
-            pub fn emit(&self, event: &str, value: &(impl Serialize + ?Sized)) -> Result<(), EmitError> {
+            pub fn emit(&self, event: &str, value: &(impl ToArgs + ?Sized)) -> Result<(), EmitError> {
                 self.broadcast().emit(event, value)
             }
 
             /// Sends everybody an event and gathers what they answer; see [`Broadcast::emit_with_ack`].
-            pub fn emit_with_ack<T: DeserializeOwned + Send + 'static>(
+            pub fn emit_with_ack<T: FromArgs>(
                 &self,
                 event: &str,
-                value: &(impl Serialize + ?Sized),
+                value: &(impl ToArgs + ?Sized),
             ) -> Answer<Result<Answers<T>, EmitError>> {
                 self.broadcast().emit_with_ack(event, value)
             }

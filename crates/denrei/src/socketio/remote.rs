@@ -2,10 +2,9 @@
 
 use std::ops::Deref;
 
-use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::socketio::{Broadcast, EmitError, Namespace, Rooms, SocketId};
+use crate::socketio::{Broadcast, EmitError, Namespace, Rooms, SocketId, ToArgs};
 
 /// A socket of this or another node, as it was when it was fetched.
 #[derive(Clone, Debug)]
@@ -27,7 +26,7 @@ impl RemoteSocket {
     ///
     /// # Errors
     /// The event cannot have this name, or the arguments have no form in JSON.
-    pub fn emit(&self, event: &str, value: &(impl Serialize + ?Sized)) -> Result<(), EmitError> {
+    pub fn emit(&self, event: &str, value: &(impl ToArgs + ?Sized)) -> Result<(), EmitError> {
         self.itself().emit(event, value)
     }
 

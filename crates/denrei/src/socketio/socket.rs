@@ -9,8 +9,6 @@ use bytes::Bytes;
 use denrei_hub::{InvalidName, Name, Position, Reader};
 use denrei_proto::engineio::Version;
 use denrei_proto::socketio::Outgoing;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 
 use crate::socketio::ack::Waiting;
@@ -22,8 +20,8 @@ use crate::socketio::names::Pid;
 use crate::socketio::queue::Queue;
 use crate::socketio::recovery::Session;
 use crate::socketio::{
-    Ack, AckError, Answer, Args, Broadcast, Data, Direct, EmitError, Failure, Handshake, Listener, Namespace,
-    Outcome, Reason, RemoteSocket, Rooms, SocketId, lock,
+    Ack, AckError, Answer, Args, Broadcast, Data, Direct, EmitError, Failure, FromArgs, Handshake, Listener, Namespace,
+    Outcome, Reason, RemoteSocket, Rooms, SocketId, ToArgs, lock,
 };
 use crate::wires::EMITS;
 
@@ -112,7 +110,7 @@ impl Socket {
     ///
     /// # Errors
     /// It is of another type.
-    pub fn auth<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+    pub fn auth<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(self.0.auth.as_deref().unwrap_or(b"{}"))
     }
 
@@ -199,7 +197,7 @@ impl Socket {
         F: Fn(Self, T, Ack) -> Fut + Send + Sync + 'static,
         Fut: Future + Send + 'static,
         Fut::Output: Outcome,
-        T: DeserializeOwned + Send + 'static,
+        T: FromArgs,
     {
         self.register(Handler::Event(event.into(), listeners::event(handler)), false)
     }
@@ -210,7 +208,7 @@ impl Socket {
         F: Fn(Self, T, Ack) -> Fut + Send + Sync + 'static,
         Fut: Future + Send + 'static,
         Fut::Output: Outcome,
-        T: DeserializeOwned + Send + 'static,
+        T: FromArgs,
     {
         self.register(Handler::Event(event.into(), listeners::event(handler)), true)
     }
@@ -381,16 +379,16 @@ impl Socket {
     ///
     /// # Errors
     /// The event cannot have this name, or the arguments have no form in JSON.
-    pub fn emit(&self, event: &str, value: &(impl Serialize + ?Sized)) -> Result<(), EmitError> {
+    pub fn emit(&self, event: &str, value: &(impl ToArgs + ?Sized)) -> Result<(), EmitError> {
         Direct::new(self).emit(event, value)
     }
 
     /// Sends the client an event, and gives its answer to await: see [`Direct::emit_with_ack`]. Without a
     /// [`timeout`](Socket::timeout) it waits until the client has gone.
-    pub fn emit_with_ack<T: DeserializeOwned + Send + 'static>(
+    pub fn emit_with_ack<T: FromArgs>(
         &self,
         event: &str,
-        value: &(impl Serialize + ?Sized),
+        value: &(impl ToArgs + ?Sized),
     ) -> Answer<Result<T, AckError>> {
         Direct::new(self).emit_with_ack(event, value)
     }

@@ -1,5 +1,6 @@
 //! What a server can be told, with production-safe defaults.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use denrei_hub::HubConfig;
@@ -122,6 +123,8 @@ pub struct SocketIo {
     pub packets: denrei_proto::socketio::Limits,
     /// Namespaces that one connection may be in. Default 100.
     pub namespaces: usize,
+    /// Answers that may be awaited of one socket. Default 256.
+    pub acks: usize,
     /// Whether clients may poll. Default true.
     pub polling: bool,
     /// Whether clients may use a WebSocket. Default true.
@@ -134,6 +137,9 @@ pub struct SocketIo {
     pub parser: denrei_proto::socketio::Parser,
     /// The name of a cookie that holds the session's id, for load balancers; none sets no cookie. Default none.
     pub cookie: Option<String>,
+    /// The folder that has the official client's files, such as `node_modules/socket.io-client/dist`: they are served
+    /// below [`SocketIo::path`]. Default none.
+    pub client_files: Option<PathBuf>,
     /// Bodies of polls of so many bytes are compressed for clients that take it; none compresses none. Default 1024.
     pub compression: Option<usize>,
 }
@@ -183,12 +189,14 @@ impl Default for Config {
                 payload_packets: 16_384,
                 packets: denrei_proto::socketio::Limits::default(),
                 namespaces: 100,
+                acks: 256,
                 polling: true,
                 websocket: true,
                 upgrades: true,
                 allow_v3: false,
                 parser: denrei_proto::socketio::Parser::Json,
                 cookie: None,
+                client_files: None,
                 compression: Some(1024),
             },
             shutdown: Shutdown {

@@ -84,7 +84,7 @@ impl Denrei {
         &self.app.hub
     }
 
-    /// The namespaces of Socket.IO.
+    /// Socket.IO's namespaces, and what happens in them.
     pub fn io(&self) -> &socketio::Io {
         &self.app.io
     }

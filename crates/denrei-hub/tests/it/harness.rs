@@ -29,6 +29,14 @@ pub(crate) fn name(text: &str) -> Name {
     Name::parse(text).expect("a name")
 }
 
+/// A line in the reader's dialect; the first one is plain.
+fn told(message: &Message, dialect: Dialect) -> Bytes {
+    match dialect {
+        Dialect(0) => line(message),
+        Dialect(other) => [format!("{other}:").as_bytes(), &*line(message)].concat().into(),
+    }
+}
+
 pub(crate) fn draft(room: &str, payload: &str) -> Draft {
     Draft {
         room: name(room),
@@ -66,7 +74,7 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn start(config: HubConfig, store: Option<Arc<dyn Log>>, bus: Option<Arc<dyn Bus>>) -> Self {
-        let encoders = Encoders::new(vec![Box::new(|message, _| line(message)), Box::new(|message, _| [b"#", &*line(message)].concat().into())]);
+        let encoders = Encoders::new(vec![Box::new(told), Box::new(|message, _| [b"#", &*line(message)].concat().into())]);
         let (hub, shards) = Hub::new(config, encoders, Backends { memory: None, store, bus });
         let mut tasks = JoinSet::new();
         let handles = shards.iter().map(|shard| shard.handle().clone()).collect();

@@ -8,7 +8,8 @@
 //! # Reading order
 //!
 //! `header` is the text in front of the JSON, `decoder` makes packets, `args` is what they carry, with `encode` and
-//! `decode` between it and Rust values. `outgoing` is the way out, `msgpack` the other parser. `scan` finds placeholders.
+//! `decode` between it and Rust values. `outgoing` is the way out, `msgpack` the other parser. `scan` finds placeholders,
+//! `whole` lets arguments be passed on as they came.
 
 mod args;
 mod decode;
@@ -18,6 +19,7 @@ mod header;
 mod msgpack;
 mod outgoing;
 mod scan;
+mod whole;
 
 #[cfg(test)]
 mod tests;

@@ -77,6 +77,9 @@ struct Client {
     ended: Option<Reason>,
 }
 
+/// The longest message of a client that is in no namespace yet: what it brings to join one.
+const STRANGERS: usize = 64 * 1024;
+
 /// The client's place in a namespace.
 enum Seat {
     /// Middlewares are being asked.
@@ -532,11 +535,23 @@ impl Client {
 
     /// Understands a message; false ends the connection.
     fn hear(&mut self, message: &Message<'_>) -> bool {
+        // Who is in no namespace yet has nothing to say but who it is.
+        let stranger = self.seats.is_empty();
+        let length = match message {
+            Message::Text(text) => text.len(),
+            Message::Binary(data) => data.len(),
+        };
+        if stranger && length > STRANGERS {
+            return false;
+        }
         let packet = match message {
             Message::Text(text) => self.decoder.text(text),
             Message::Binary(data) => self.decoder.binary(data),
         };
         let collecting = self.decoder.is_collecting();
+        if stranger && collecting {
+            return false;
+        }
         let time = self.session.app.config.socketio.packet_timeout;
         self.collect_by = collecting.then(|| self.collect_by.unwrap_or_else(|| self.now() + time));
         match packet {
@@ -603,8 +618,8 @@ impl Client {
         };
         let app = Arc::clone(&self.session.app);
         let name: Arc<str> = namespace.into();
-        if namespace == "/" && app.config.socketio.rooms && !app.io.has_root() {
-            self.session.identity = handshake.identity.clone();
+        if namespace == "/" && app.config.socketio.rooms && !app.io.has("/") {
+            self.session.identity = handshake.identity().clone();
             rooms::enter(&self.session, &self.lane);
             self.seats.push((name, Seat::Rooms));
             self.join_by = None;
@@ -630,9 +645,9 @@ impl Client {
         match token {
             Some(token) => {
                 let identity = admission::verify(access, &token)?;
-                Ok(Arc::new(Handshake { identity, ..(*self.handshake).clone() }))
+                Ok(Arc::new(self.handshake.identified(identity)))
             }
-            None if access.anonymous || self.handshake.identity.user.is_some() => Ok(Arc::clone(&self.handshake)),
+            None if access.anonymous || self.handshake.identity().user.is_some() => Ok(Arc::clone(&self.handshake)),
             None => Err(Refusal::new(Code::Unauthorized, "Authentication token required")),
         }
     }
@@ -641,7 +656,7 @@ impl Client {
     fn seat(&mut self, order: Order) -> Option<Reason> {
         match order {
             Order::Joined(socket) => {
-                let waiting = self.seats.iter_mut().find(|(name, _)| **name == **socket.namespace_name());
+                let waiting = self.seats.iter_mut().find(|(name, _)| **name == *socket.namespace().name());
                 match waiting {
                     Some((_, seat)) => *seat = Seat::Socket(socket),
                     // The client has left in the meantime.

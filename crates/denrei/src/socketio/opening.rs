@@ -1,8 +1,8 @@
 //! What comes before a Socket.IO connection, whoever parsed its request.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use denrei_hub::ShardHandle;
 use denrei_proto::engineio::{self, Ask, Method, Purpose, Rejection, Rules};
@@ -81,26 +81,27 @@ enum What {
 }
 
 /// Agrees on a WebSocket where nobody has to be asked and nothing has to be refused.
-pub(crate) fn upgrade(app: &App, facts: &Facts<'_>) -> Option<Upgrade> {
+pub(crate) fn upgrade(app: &App, facts: &Facts<'_>, address: IpAddr) -> Option<Upgrade> {
     let wants = facts.one("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
     if !wants || app.asks_about_requests() {
         return None;
     }
     let ask = Ask::read(facts.pairs());
     let purpose = purpose(app, &ask, Method::Upgrade).ok()?;
-    Upgrade::new(app, facts, ask.wire(), purpose).ok()
+    Upgrade::new(app, facts, address, ask.wire(), purpose).ok()
 }
 
 impl Upgrade {
     pub(crate) fn new(
         app: &App,
         facts: &Facts<'_>,
+        address: IpAddr,
         wire: engineio::Wire,
         purpose: Purpose<Arc<Desk>>,
     ) -> Result<Self, HandshakeError> {
         let agreed = agree(app, facts)?;
         let what = match purpose {
-            Purpose::Open(_) => What::Begin(wire, handshake(app, facts)),
+            Purpose::Open(_) => What::Begin(wire, handshake(app, facts, address)),
             Purpose::Continue(desk) => What::Probe(desk),
         };
         Ok(Self { agreed, what })
@@ -118,44 +119,36 @@ impl Upgrade {
     }
 }
 
-/// The request as handlers see it, in Node's shape.
-pub(crate) fn handshake(app: &App, facts: &Facts<'_>) -> Handshake {
+/// The request as handlers see it.
+pub(crate) fn handshake(app: &App, facts: &Facts<'_>, address: IpAddr) -> Handshake {
     // A wrong token is told in the namespace: there the client can be answered.
     let identity = admission::identify(&app.config.access, facts).unwrap_or_default();
-    let headers = facts.headers.iter().map(|(name, value)| {
-        (name.to_ascii_lowercase(), String::from_utf8_lossy(value).into_owned())
-    });
-    let query = facts.pairs().map(|(name, value)| (name.into_owned(), value.into_owned()));
-    let issued = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Handshake {
-        headers: headers.collect(),
-        query: query.collect(),
-        url: format!("{}?{}", facts.path, facts.query),
-        xdomain: facts.one("origin").is_some(),
-        issued: u64::try_from(issued.as_millis()).unwrap_or(u64::MAX),
-        identity,
-        ..Handshake::default()
-    }
+    let url = if facts.query.is_empty() { facts.path.to_owned() } else { format!("{}?{}", facts.path, facts.query) };
+    Handshake::new(facts.headers.iter().copied(), &url, address, false, identity)
 }
 
 /// Compresses a body in a way that its reader accepts: gzip, deflate (zlib's form), or not at all.
-pub(crate) fn compress(accepts: &str, body: &[u8]) -> Option<(&'static str, Vec<u8>)> {
-    let accepted = |name: &str| {
-        accepts.split(',').any(|entry| {
-            let (coding, weight) = entry.split_once(';').unwrap_or((entry, ""));
-            coding.trim().eq_ignore_ascii_case(name) && weight.trim().replace(' ', "") != "q=0"
-        })
-    };
-    let level = Compression::new(6);
-    if accepted("gzip") {
-        let mut encoder = GzEncoder::new(Vec::new(), level);
-        encoder.write_all(body).ok()?;
-        return Some(("gzip", encoder.finish().ok()?));
+pub(crate) fn compress(encodings: &str, body: &[u8]) -> Option<(&'static str, Vec<u8>)> {
+    if accepts(encodings, "gzip") {
+        return Some(("gzip", gzip(body)));
     }
-    if accepted("deflate") {
-        let mut encoder = ZlibEncoder::new(Vec::new(), level);
-        encoder.write_all(body).ok()?;
-        return Some(("deflate", encoder.finish().ok()?));
-    }
-    None
+    accepts(encodings, "deflate").then(|| {
+        let mut encoder = ZlibEncoder::new(Vec::new(), LEVEL);
+        ("deflate", encoder.write_all(body).and_then(|()| encoder.finish()).expect("memory takes what is written"))
+    })
 }
+
+/// Whether a value of `Accept-Encoding` names a coding, and not only to refuse it.
+pub(crate) fn accepts(encodings: &str, coding: &str) -> bool {
+    encodings.split(',').any(|entry| {
+        let (name, weight) = entry.split_once(';').unwrap_or((entry, ""));
+        name.trim().eq_ignore_ascii_case(coding) && weight.trim() != "q=0"
+    })
+}
+
+pub(crate) fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), LEVEL);
+    encoder.write_all(body).and_then(|()| encoder.finish()).expect("memory takes what is written")
+}
+
+const LEVEL: Compression = Compression::new(6);

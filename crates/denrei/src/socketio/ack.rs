@@ -1,0 +1,327 @@
+//! Answers, both ways.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use denrei_proto::socketio::Outgoing;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use crate::socketio::{Args, ArgsError, EmitError, Failure, Socket, SocketId, lock};
+
+/// The client's callback, if it gave one. It is answered at most once.
+#[derive(Debug)]
+pub struct Ack(Option<Arc<Slot>>);
+
+#[derive(Debug)]
+struct Slot {
+    socket: Socket,
+    id: u64,
+    sent: AtomicBool,
+}
+
+impl Ack {
+    pub(crate) fn new(socket: &Socket, id: Option<u64>) -> Self {
+        Self(id.map(|id| Arc::new(Slot { socket: socket.clone(), id, sent: AtomicBool::new(false) })))
+    }
+
+    /// The same callback, for another listener.
+    pub(crate) fn again(&self) -> Self {
+        Self(self.0.clone())
+    }
+
+    /// Whether the client waits for an answer.
+    pub fn is_expected(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Answers: a tuple is one argument per element, `()` is none, anything else is one. Nothing happens when the
+    /// client asked for no answer, has one already, or has gone. A value that has no form in JSON is answered as an
+    /// error.
+    pub fn send(self, value: &(impl Serialize + ?Sized)) {
+        match Args::encode(value) {
+            Ok(args) => {
+                self.answer(&args);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "an ack could not be encoded");
+                self.fail(&Failure::new("the answer could not be encoded"));
+            }
+        }
+    }
+
+    /// Answers `{"status":"error","message":…}`, if an answer is due. Whether the client has one now.
+    pub(crate) fn fail(&self, failure: &Failure) -> bool {
+        let mut answer = Map::new();
+        answer.insert("status".into(), "error".into());
+        answer.extend(failure.to_object());
+        Args::encode(&Value::Object(answer)).is_ok_and(|args| self.answer(&args))
+    }
+
+    fn answer(&self, args: &Args) -> bool {
+        let Some(slot) = &self.0 else { return false };
+        if !slot.sent.swap(true, Ordering::Relaxed) && slot.socket.is_connected() {
+            let path = slot.socket.namespace().name();
+            slot.socket.lane().send(&Outgoing::ack(path, slot.id, args));
+        }
+        true
+    }
+}
+
+/// The answer to an emit. The event has been sent already; the answer is what to await. Dropping it gives up on it.
+#[must_use = "an answer does nothing unless it is awaited"]
+pub struct Answer<T>(Pin<Box<dyn Future<Output = T> + Send>>);
+
+impl<T> Answer<T> {
+    pub(crate) fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(Box::pin(future))
+    }
+}
+
+impl<T> Future for Answer<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        self.0.as_mut().poll(context)
+    }
+}
+
+impl<T> fmt::Debug for Answer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answer")
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AckError {
+    /// The time that [`timeout`](crate::socketio::Direct::timeout) gave is over.
+    #[error("operation has timed out")]
+    Timeout,
+    /// The client has gone.
+    #[error("the client disconnected before it answered")]
+    Disconnected,
+    /// The client answered something else than was asked for.
+    #[error("the answer is not what was asked for: {0}")]
+    Invalid(#[from] ArgsError),
+    /// So many answers of this client are awaited already.
+    #[error("{limit} answers of one client are awaited already")]
+    TooMany {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// Nothing was sent.
+    #[error(transparent)]
+    Emit(#[from] EmitError),
+}
+
+/// What several clients answered.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Answers<T> {
+    /// Who answered what, in the order of arrival.
+    pub received: Vec<(SocketId, T)>,
+    /// Who did not answer in time, or went.
+    pub missing: Vec<SocketId>,
+    /// Who answered something else than was asked for.
+    pub invalid: Vec<SocketId>,
+}
+
+impl<T> Answers<T> {
+    /// Whether everybody gave an answer.
+    pub fn is_complete(&self) -> bool {
+        self.missing.is_empty() && self.invalid.is_empty()
+    }
+
+    /// The answers alone.
+    pub fn into_values(self) -> Vec<T> {
+        self.received.into_iter().map(|(_, value)| value).collect()
+    }
+}
+
+/// Whom a client's answers are for, by the id of the event.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting(Mutex<BTreeMap<u64, Waiter>>);
+
+#[derive(Debug)]
+enum Waiter {
+    One(oneshot::Sender<Args>),
+    Several(Arc<Collector>),
+}
+
+impl Waiting {
+    fn add(&self, id: u64, waiter: Waiter, limit: usize) -> bool {
+        let mut waiting = lock(&self.0);
+        let room = waiting.len() < limit;
+        if room {
+            waiting.insert(id, waiter);
+        }
+        room
+    }
+
+    fn remove(&self, id: u64) {
+        lock(&self.0).remove(&id);
+    }
+
+    /// An answer has arrived. One that nobody waits for, or waits for no more, is nothing.
+    pub(crate) fn answered(&self, by: &SocketId, id: u64, args: Args) {
+        let waiter = lock(&self.0).remove(&id);
+        match waiter {
+            // Who waited may have given up.
+            Some(Waiter::One(tell)) => drop(tell.send(args)),
+            Some(Waiter::Several(collector)) => collector.settle(Some((by.clone(), args))),
+            None => {}
+        }
+    }
+
+    /// The client has gone: there will be no answers.
+    pub(crate) fn end(&self) {
+        let waiting = std::mem::take(&mut *lock(&self.0));
+        for waiter in waiting.into_values() {
+            if let Waiter::Several(collector) = waiter {
+                collector.settle(None);
+            }
+        }
+    }
+}
+
+/// Prepares to be answered by one client, has the event sent, and gives what to await.
+pub(crate) fn ask<T: DeserializeOwned + Send + 'static>(
+    socket: &Socket,
+    deadline: Option<Instant>,
+    send: impl FnOnce(u64) -> Result<(), EmitError>,
+) -> Answer<Result<T, AckError>> {
+    let id = socket.namespace().next_ack();
+    let (tell, told) = oneshot::channel();
+    let limit = socket.namespace().limits().acks;
+    if !socket.waiting().add(id, Waiter::One(tell), limit) {
+        return Answer::new(std::future::ready(Err(AckError::TooMany { limit })));
+    }
+    let guard = Asked { sockets: vec![socket.clone()], id };
+    if let Err(error) = send(id) {
+        return Answer::new(std::future::ready(Err(error.into())));
+    }
+    if socket.has_left() {
+        // It went before the waiter was there, or nobody would tell it.
+        socket.waiting().end();
+    }
+    Answer::new(async move {
+        let _guard = guard;
+        let answer = within(deadline, told).await.ok_or(AckError::Timeout)?;
+        Ok(answer.map_err(|_| AckError::Disconnected)?.decode()?)
+    })
+}
+
+/// The same for several clients. Those that wait for too many answers already are not asked, and missing.
+pub(crate) fn ask_all<T: DeserializeOwned + Send + 'static>(
+    sockets: Vec<Socket>,
+    id: u64,
+    deadline: Option<Instant>,
+    send: impl FnOnce(Vec<Socket>),
+) -> Answer<Answers<T>> {
+    let collector = Arc::new(Collector::default());
+    let everybody: Vec<_> = sockets.iter().map(|socket| socket.id().clone()).collect();
+    let asked: Vec<_> = sockets
+        .into_iter()
+        .filter(|socket| {
+            let waiter = Waiter::Several(Arc::clone(&collector));
+            socket.waiting().add(id, waiter, socket.namespace().limits().acks)
+        })
+        .collect();
+    collector.expect(asked.len());
+    let guard = Asked { sockets: asked.clone(), id };
+    send(asked);
+    for socket in guard.sockets.iter().filter(|socket| socket.has_left()) {
+        socket.waiting().end();
+    }
+    Answer::new(async move {
+        let _guard = guard;
+        within(deadline, collector.complete()).await;
+        let mut answers = Answers { received: Vec::new(), missing: Vec::new(), invalid: Vec::new() };
+        let mut heard = HashSet::new();
+        for (by, args) in collector.take() {
+            heard.insert(by.clone());
+            match args.decode() {
+                Ok(value) => answers.received.push((by, value)),
+                Err(_) => answers.invalid.push(by),
+            }
+        }
+        answers.missing = everybody.into_iter().filter(|id| !heard.contains(id)).collect();
+        answers
+    })
+}
+
+async fn within<T>(deadline: Option<Instant>, wait: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, wait).await.ok(),
+        None => Some(wait.await),
+    }
+}
+
+/// Forgets about answers when nobody awaits them any more.
+struct Asked {
+    sockets: Vec<Socket>,
+    id: u64,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        for socket in &self.sockets {
+            socket.waiting().remove(self.id);
+        }
+    }
+}
+
+/// Gathers what several clients answer.
+#[derive(Debug, Default)]
+struct Collector {
+    state: Mutex<Collected>,
+    done: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Collected {
+    answers: Vec<(SocketId, Args)>,
+    /// How many have answered or gone.
+    settled: usize,
+    /// How many there are, once that is known.
+    expected: Option<usize>,
+}
+
+impl Collector {
+    fn expect(&self, count: usize) {
+        lock(&self.state).expected = Some(count);
+        self.done.notify_one();
+    }
+
+    fn settle(&self, answer: Option<(SocketId, Args)>) {
+        let mut state = lock(&self.state);
+        state.settled += 1;
+        state.answers.extend(answer);
+        if Some(state.settled) == state.expected {
+            self.done.notify_one();
+        }
+    }
+
+    async fn complete(&self) {
+        while !{
+            let state = lock(&self.state);
+            Some(state.settled) == state.expected
+        } {
+            self.done.notified().await;
+        }
+    }
+
+    fn take(&self) -> Vec<(SocketId, Args)> {
+        std::mem::take(&mut lock(&self.state).answers)
+    }
+}

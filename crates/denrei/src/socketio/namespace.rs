@@ -1,0 +1,720 @@
+//! A namespace: sockets, rooms, and what the application does with them.
+//!
+//! # Locks
+//! Taken in this order, none across an await, and no code of the application runs under one: namespaces of the server
+//! (`io.rs`) → sessions ([`Sessions`]) → [`Table`] → state of a socket → everything else, which is taken alone. The hub
+//! is called under these; it never calls back but into a log's `done`, which takes none.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use denrei_hub::{Audience, Draft, Emit, Hub, Message, Position, RoomName};
+use denrei_proto::socketio::Outgoing;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::app::now_ms;
+use crate::socketio::emit::{Flags, Packet, Targets};
+use crate::socketio::io::{Limits, WeakIo};
+use crate::socketio::listeners::{self, Handler, Listeners, OnAny, Run};
+use crate::socketio::names::HubRooms;
+use crate::socketio::recovery::{Entry, Sessions};
+use crate::socketio::{
+    Ack, Answer, Answers, Args, Broadcast, EmitError, ExpiredSession, Failure, Fetched, Io, Listener, Outcome,
+    Reason, Recovery, Rooms, Socket, SocketId, lock,
+};
+use crate::wires::EMITS;
+
+/// A namespace, or the pattern of some. Cheap to clone.
+///
+/// What is registered here is shared by all sockets and costs none of them memory. What is registered with a pattern
+/// holds in every namespace that fits it, and what is emitted there reaches all of them.
+#[derive(Clone)]
+pub struct Namespace(Arc<Inner>);
+
+struct Inner {
+    io: WeakIo,
+    name: Arc<str>,
+    /// None for a pattern.
+    rooms: Option<HubRooms>,
+    hub: Hub,
+    limits: Limits,
+    /// The pattern that it fits.
+    parent: Option<Namespace>,
+    parts: Vec<(Box<str>, Box<str>)>,
+    /// A client has made it: without sockets it goes away.
+    passing: AtomicBool,
+    listeners: RwLock<Listeners>,
+    middlewares: RwLock<Vec<Middleware>>,
+    event_middlewares: RwLock<Vec<OnAny>>,
+    table: Mutex<Table>,
+    keys: AtomicU64,
+    acks: AtomicU64,
+    /// How many hear what is sent: 0 almost always.
+    outgoing: AtomicIsize,
+    /// Clients that are about to join.
+    visits: AtomicUsize,
+    sessions: OnceLock<Sessions>,
+    recovery: OnceLock<Recovery>,
+}
+
+pub(crate) type Middleware = Arc<dyn Fn(Socket) -> Run + Send + Sync>;
+
+/// Who is where.
+#[derive(Default)]
+pub(crate) struct Table {
+    sockets: HashMap<u64, Socket>,
+    ids: HashMap<SocketId, u64>,
+    rooms: HashMap<RoomName, HashSet<u64>>,
+}
+
+impl Table {
+    pub(crate) fn enter(&mut self, socket: &Socket) {
+        self.sockets.insert(socket.key(), socket.clone());
+        self.ids.insert(socket.id().clone(), socket.key());
+    }
+
+    pub(crate) fn exit(&mut self, socket: &Socket) {
+        self.sockets.remove(&socket.key());
+        // A socket that has come back has the same id.
+        if self.ids.get(socket.id()) == Some(&socket.key()) {
+            self.ids.remove(socket.id());
+        }
+    }
+
+    pub(crate) fn join(&mut self, room: &RoomName, socket: u64) {
+        match self.rooms.get_mut(room) {
+            Some(members) => members.insert(socket),
+            None => self.rooms.entry(room.clone()).or_default().insert(socket),
+        };
+    }
+
+    pub(crate) fn leave(&mut self, room: &RoomName, socket: u64) {
+        if let Some(members) = self.rooms.get_mut(room) {
+            members.remove(&socket);
+            if members.is_empty() {
+                self.rooms.remove(room);
+            }
+        }
+    }
+
+    pub(crate) fn socket(&self, id: &str) -> Option<&Socket> {
+        self.sockets.get(self.ids.get(id)?)
+    }
+
+    /// Those in a room, or the one with this id.
+    fn members<'a>(&'a self, rooms: &HubRooms, room: &str) -> impl Iterator<Item = u64> + use<'a> {
+        let own = self.socket(room).map(Socket::key);
+        let members = match own {
+            None => rooms.room(room).ok().and_then(|name| self.rooms.get(&name)),
+            Some(_) => None,
+        };
+        own.into_iter().chain(members.into_iter().flatten().copied())
+    }
+}
+
+impl Namespace {
+    /// Its name, or the pattern as it was written.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// What a part of the pattern stands for in this name: in `/dyn-7`, `id` of `/dyn-{id}` is `7`.
+    pub fn part(&self, name: &str) -> Option<&str> {
+        self.0.parts.iter().find(|(part, _)| **part == *name).map(|(_, value)| &**value)
+    }
+
+    // What happens in it.
+
+    /// Runs a handler for each socket that has joined, before any of its events.
+    ///
+    /// ```
+    /// # fn run(io: &denrei::socketio::Io) -> Result<(), denrei::socketio::InvalidNamespace> {
+    /// io.of("/chat")?.on_connect(async |socket| {
+    ///     socket.join("lobby")?;
+    ///     socket.to("lobby").emit("user joined", socket.id())?;
+    ///     socket.on("message", async |socket, text: String, _| {
+    ///         socket.to("lobby").emit("message", &(socket.id(), text))?;
+    ///         Ok(())
+    ///     });
+    ///     Ok(())
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_connect<F, Fut>(&self, handler: F) -> Listener
+    where
+        F: Fn(Socket) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Outcome,
+    {
+        self.register(Handler::Connect(listeners::socket(handler)))
+    }
+
+    /// Runs a handler for each event of this name, of every socket; see [`Socket::on`].
+    pub fn on<T, F, Fut>(&self, event: &str, handler: F) -> Listener
+    where
+        F: Fn(Socket, T, Ack) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Outcome,
+        T: DeserializeOwned + Send + 'static,
+    {
+        self.register(Handler::Event(event.into(), listeners::event(handler)))
+    }
+
+    /// Runs a handler for every event of every socket; see [`Socket::on_any`].
+    pub fn on_any<F, Fut>(&self, handler: F) -> Listener
+    where
+        F: Fn(Socket, String, Args) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Outcome,
+    {
+        self.register(Handler::Any(listeners::any(handler)))
+    }
+
+    /// Calls a function for every event that is sent, once per receiver; see [`Socket::on_any_outgoing`].
+    pub fn on_any_outgoing(&self, handler: impl Fn(&Socket, &str, &Args) + Send + Sync + 'static) -> Listener {
+        let mut list = write(&self.0.listeners);
+        if !list.has_outgoing() {
+            self.hear_outgoing(1);
+        }
+        list.add(Handler::Outgoing(Arc::new(handler)), false)
+    }
+
+    /// Runs a handler when a handler or a middleware of an event has failed.
+    pub fn on_error<F, Fut>(&self, handler: F) -> Listener
+    where
+        F: Fn(Socket, Failure) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Outcome,
+    {
+        self.register(Handler::Error(listeners::error(handler)))
+    }
+
+    /// Runs a handler when a socket has left; see [`Socket::on_disconnecting`].
+    pub fn on_disconnecting<F, Fut>(&self, handler: F) -> Listener
+    where
+        F: Fn(Socket, Reason) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Outcome,
+    {
+        self.register(Handler::Disconnecting(listeners::reason(handler)))
+    }
+
+    /// Runs a handler when a socket has left; see [`Socket::on_disconnect`].
+    pub fn on_disconnect<F, Fut>(&self, handler: F) -> Listener
+    where
+        F: Fn(Socket, Reason) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Outcome,
+    {
+        self.register(Handler::Disconnect(listeners::reason(handler)))
+    }
+
+    /// Runs a handler when a session that could be recovered has not been: its client did not come back in time, or not
+    /// to everything that it missed.
+    pub fn on_session_expired<F, Fut>(&self, handler: F) -> Listener
+    where
+        F: Fn(ExpiredSession) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Outcome,
+    {
+        self.register(Handler::Expired(listeners::expired(handler)))
+    }
+
+    /// Takes off what was registered here.
+    pub fn off(&self, listener: Listener) {
+        let mut list = write(&self.0.listeners);
+        let heard = list.has_outgoing();
+        list.remove(listener);
+        if heard && !list.has_outgoing() {
+            self.hear_outgoing(-1);
+        }
+    }
+
+    fn register(&self, handler: Handler) -> Listener {
+        write(&self.0.listeners).add(handler, false)
+    }
+
+    /// Runs a middleware for each client that asks to join, after those that were registered before. If it fails, the
+    /// client does not join, and is told the failure as its connect error.
+    ///
+    /// ```
+    /// # use denrei::socketio::{Failure, Namespace};
+    /// # fn register(admin: &Namespace) {
+    /// admin.use_fn(async |socket| match socket.user() {
+    ///     Some(_) => Ok(()),
+    ///     None => Err(Failure::new("Unauthorized").data(&serde_json::json!({"code": 401}))),
+    /// });
+    /// # }
+    /// ```
+    pub fn use_fn<F, Fut>(&self, middleware: F) -> &Self
+    where
+        F: Fn(Socket) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Outcome,
+    {
+        write(&self.0.middlewares).push(listeners::socket(middleware));
+        self
+    }
+
+    /// Runs a middleware for each event of every socket, before its listeners. If it fails, they are not run, and the
+    /// client is told, in the ack or else as an event `error`.
+    pub fn use_event<F, Fut>(&self, middleware: F) -> &Self
+    where
+        F: Fn(Socket, String, Args) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Outcome,
+    {
+        write(&self.0.event_middlewares).push(listeners::any(middleware));
+        self
+    }
+
+    /// Lets clients that were cut off come back to what they missed. Off without this; call it before clients join. A
+    /// second call changes nothing.
+    pub fn recovery(&self, recovery: Recovery) -> &Self {
+        if self.0.recovery.set(recovery).is_ok() && self.0.rooms.is_some() {
+            self.0.sessions.get_or_init(|| Sessions::new(recovery));
+        }
+        self
+    }
+
+    /// Everybody: the beginning of a chain.
+    pub fn broadcast(&self) -> Broadcast {
+        Broadcast::new(self.clone())
+    }
+
+    /// A socket by its id, if it is on this node.
+    pub fn socket(&self, id: &str) -> Option<Socket> {
+        self.concrete().iter().find_map(|namespace| namespace.table().socket(id).cloned())
+    }
+
+    /// How many sockets are on this node.
+    pub fn socket_count(&self) -> usize {
+        self.concrete().iter().map(|namespace| namespace.table().sockets.len()).sum()
+    }
+}
+
+/// The operators of [`Broadcast`], to begin with.
+macro_rules! operators {
+    ($owner:ty) => {
+        impl $owner {
+            /// Those in these rooms, or with these ids.
+            pub fn to(&self, rooms: impl Rooms) -> Broadcast {
+                self.broadcast().to(rooms)
+            }
+
+            /// The same as `to`.
+            pub fn in_(&self, rooms: impl Rooms) -> Broadcast {
+                self.broadcast().to(rooms)
+            }
+
+            /// Everybody but those in these rooms.
+            pub fn except(&self, rooms: impl Rooms) -> Broadcast {
+                self.broadcast().except(rooms)
+            }
+
+            /// Everybody on this node.
+            pub fn local(&self) -> Broadcast {
+                self.broadcast().local()
+            }
+
+            /// Everybody who can be written to at this moment.
+            pub fn volatile(&self) -> Broadcast {
+                self.broadcast().volatile()
+            }
+
+            /// Whether the next emit may be compressed on its way; default true.
+            pub fn compress(&self, compress: bool) -> Broadcast {
+                self.broadcast().compress(compress)
+            }
+
+            /// How long the next emit waits for answers; default 5 s.
+            pub fn timeout(&self, timeout: Duration) -> Broadcast {
+                self.broadcast().timeout(timeout)
+            }
+
+            /// Sends everybody an event; see [`Broadcast::emit`].
+            ///
+            /// # Errors
+            /// The event cannot have this name, or the arguments have no form in JSON.
+            pub fn emit(&self, event: &str, value: &(impl Serialize + ?Sized)) -> Result<(), EmitError> {
+                self.broadcast().emit(event, value)
+            }
+
+            /// Sends everybody an event and gathers what they answer; see [`Broadcast::emit_with_ack`].
+            pub fn emit_with_ack<T: DeserializeOwned + Send + 'static>(
+                &self,
+                event: &str,
+                value: &(impl Serialize + ?Sized),
+            ) -> Answer<Result<Answers<T>, EmitError>> {
+                self.broadcast().emit_with_ack(event, value)
+            }
+
+            /// All sockets, of all nodes.
+            pub async fn fetch_sockets(&self) -> Fetched {
+                self.broadcast().fetch_sockets().await
+            }
+
+            /// Has all sockets join rooms.
+            pub fn sockets_join(&self, rooms: impl Rooms) {
+                self.broadcast().sockets_join(rooms);
+            }
+
+            /// Has all sockets leave rooms.
+            pub fn sockets_leave(&self, rooms: impl Rooms) {
+                self.broadcast().sockets_leave(rooms);
+            }
+
+            /// Takes everybody out of the namespace, or (`close`) ends their connections.
+            pub fn disconnect_sockets(&self, close: bool) {
+                self.broadcast().disconnect_sockets(close);
+            }
+        }
+    };
+}
+
+operators!(Namespace);
+operators!(Io);
+
+/// What the other parts of a server's namespaces call.
+impl Namespace {
+    /// A namespace. A pattern has no rooms.
+    pub(crate) fn new(io: WeakIo, hub: Hub, limits: Limits, name: &str, kind: Kind) -> Self {
+        let (rooms, parent, parts, passing) = match kind {
+            Kind::Pattern => (None, None, Vec::new(), false),
+            Kind::Alone(rooms) => (Some(rooms), None, Vec::new(), false),
+            Kind::Child { rooms, parent, parts, passing } => (Some(rooms), Some(parent), parts, passing),
+        };
+        let recovery = parent.as_ref().and_then(|parent| parent.0.recovery.get().copied());
+        let namespace = Self(Arc::new(Inner {
+            io,
+            name: name.into(),
+            rooms,
+            hub,
+            limits,
+            parent,
+            parts,
+            passing: AtomicBool::new(passing),
+            listeners: RwLock::default(),
+            middlewares: RwLock::default(),
+            event_middlewares: RwLock::default(),
+            table: Mutex::default(),
+            keys: AtomicU64::new(0),
+            acks: AtomicU64::new(0),
+            outgoing: AtomicIsize::new(0),
+            visits: AtomicUsize::new(0),
+            sessions: OnceLock::new(),
+            recovery: OnceLock::new(),
+        }));
+        if let Some(recovery) = recovery {
+            namespace.recovery(recovery);
+        }
+        namespace
+    }
+
+    /// Itself, or those that fit it if it is a pattern.
+    pub(crate) fn concrete(&self) -> Vec<Self> {
+        match &self.0.rooms {
+            Some(_) => vec![self.clone()],
+            None => self.io().map(|io| io.children(self)).unwrap_or_default(),
+        }
+    }
+
+    pub(crate) fn is_child_of(&self, parent: &Self) -> bool {
+        self.0.parent.as_ref().is_some_and(|own| Arc::ptr_eq(&own.0, &parent.0))
+    }
+
+    pub(crate) fn io(&self) -> Option<Io> {
+        self.0.io.upgrade()
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.0.hub
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// Sockets are in namespaces that are no patterns.
+    pub(crate) fn rooms(&self) -> &HubRooms {
+        self.0.rooms.as_ref().expect("a namespace with sockets has rooms")
+    }
+
+    pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
+        lock(&self.0.table)
+    }
+
+    pub(crate) fn sessions(&self) -> Option<&Sessions> {
+        self.0.sessions.get()
+    }
+
+    pub(crate) fn next_key(&self) -> u64 {
+        self.0.keys.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// One counter for all of a namespace, so that an event to many is the same packet for all.
+    pub(crate) fn next_ack(&self) -> u64 {
+        self.0.acks.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn hear_outgoing(&self, more: isize) {
+        self.0.outgoing.fetch_add(more, Ordering::Relaxed);
+    }
+
+    fn lineage(&self) -> impl Iterator<Item = &Self> {
+        self.0.parent.as_ref().into_iter().chain([self])
+    }
+
+    /// Its pattern's, then its own.
+    pub(crate) fn listeners<T>(&self, choose: &impl Fn(&Handler) -> Option<T>) -> Vec<T> {
+        let mut chosen = Vec::new();
+        for namespace in self.lineage() {
+            chosen.extend(read(&namespace.0.listeners).choose(choose));
+        }
+        chosen
+    }
+
+    pub(crate) fn middlewares(&self) -> Vec<Middleware> {
+        self.lineage().flat_map(|namespace| read(&namespace.0.middlewares).clone()).collect()
+    }
+
+    pub(crate) fn event_middlewares(&self) -> Vec<OnAny> {
+        self.lineage().flat_map(|namespace| read(&namespace.0.event_middlewares).clone()).collect()
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak {
+        Weak(Arc::downgrade(&self.0))
+    }
+
+    /// The application has asked for it: it stays.
+    pub(crate) fn stay(&self) {
+        self.0.passing.store(false, Ordering::Relaxed);
+    }
+
+    /// A client is about to join: the namespace stays until it is in, or refused.
+    pub(crate) fn visit(&self) -> Visit {
+        self.0.visits.fetch_add(1, Ordering::Relaxed);
+        Visit(self.clone())
+    }
+
+    /// Goes away if a client made it and nobody is in it any more.
+    pub(crate) fn tidy(&self) {
+        if self.0.passing.load(Ordering::Relaxed)
+            && let Some(io) = self.io()
+        {
+            io.remove_if(self, || {
+                self.0.visits.load(Ordering::Relaxed) == 0
+                    && !self.sessions().is_some_and(Sessions::is_waiting)
+                    && self.table().sockets.is_empty()
+            });
+        }
+    }
+
+    // Sending.
+
+    /// Sends an event to whom it is for.
+    pub(crate) fn broadcast_to(&self, targets: &Targets, packet: &Packet, flags: Flags) {
+        self.tell_outgoing(packet, || self.members(targets));
+        let send = |offset: Option<&Position>| {
+            if let Some(socket) = targets.single().and_then(|id| self.socket(id)) {
+                return self.hand(&socket, packet, None, offset, flags);
+            }
+            let audience = self.audience(targets);
+            if let Some(room) =
+                audience.rooms.first().or_else(|| (!audience.connections.is_empty()).then(|| self.rooms().all()))
+            {
+                let message = message(room, packet, None, offset, flags);
+                self.0.hub.scatter(audience, &message);
+            }
+        };
+        match self.sessions() {
+            Some(sessions) => {
+                let draft = (!flags.volatile).then(|| Entry::draft(targets, packet)).flatten();
+                sessions.emit(draft, |offset| send(Some(offset)));
+            }
+            None => send(None),
+        }
+    }
+
+    /// Sends one socket an event.
+    pub(crate) fn tell(&self, socket: &Socket, packet: &Packet, ack: Option<u64>, flags: Flags) {
+        if socket.has_left() {
+            return;
+        }
+        self.tell_outgoing(packet, || vec![socket.clone()]);
+        match self.sessions().filter(|_| ack.is_none()) {
+            Some(sessions) => {
+                let targets = Targets::one(socket.id());
+                let draft = (!flags.volatile).then(|| Entry::draft(&targets, packet)).flatten();
+                sessions.emit(draft, |offset| self.hand(socket, packet, None, Some(offset), flags));
+            }
+            None => self.hand(socket, packet, ack, None, flags),
+        }
+    }
+
+    /// Sends these sockets an event that they are to answer.
+    pub(crate) fn send_to(&self, sockets: &[Socket], packet: &Packet, ack: Option<u64>, flags: Flags) {
+        if sockets.is_empty() {
+            return;
+        }
+        self.tell_outgoing(packet, || sockets.to_vec());
+        let connections = sockets.iter().map(|socket| Arc::clone(&socket.lane().outbox)).collect();
+        let audience = Audience { connections, dialect: EMITS, ..Audience::default() };
+        self.0.hub.scatter(audience, &message(self.rooms().all(), packet, ack, None, flags));
+    }
+
+    fn hand(&self, socket: &Socket, packet: &Packet, ack: Option<u64>, offset: Option<&Position>, flags: Flags) {
+        let lane = socket.lane();
+        if flags.volatile || flags.uncompressed {
+            let connections = vec![Arc::clone(&lane.outbox)];
+            let audience = Audience { connections, dialect: EMITS, ..Audience::default() };
+            return self.0.hub.scatter(audience, &message(self.rooms().all(), packet, ack, offset, flags));
+        }
+        let offset = offset.map(Position::to_string);
+        lane.send(&Outgoing::event(self.name(), ack, packet.event.as_str(), &packet.args, offset.as_deref()));
+    }
+
+    fn audience(&self, targets: &Targets) -> Audience {
+        let mut audience = Audience { dialect: EMITS, ..Audience::default() };
+        let rooms = self.rooms();
+        match &targets.rooms {
+            None => audience.rooms.push(rooms.all().clone()),
+            Some(names) => {
+                for name in names {
+                    match self.by_id(name) {
+                        Some(socket) => audience.connections.push(Arc::clone(&socket.lane().outbox)),
+                        // A name that no room can have is that of no room.
+                        None => audience.rooms.extend(rooms.room(name)),
+                    }
+                }
+            }
+        }
+        for name in &targets.except {
+            match self.by_id(name) {
+                Some(socket) => audience.except_connections.push(socket.lane().outbox.number()),
+                None => audience.except.extend(rooms.room(name)),
+            }
+        }
+        audience
+    }
+
+    fn by_id(&self, name: &str) -> Option<Socket> {
+        (name.len() == SocketId::LENGTH).then(|| self.table().socket(name).cloned())?
+    }
+
+    /// The sockets that are meant, each once.
+    pub(crate) fn members(&self, targets: &Targets) -> Vec<Socket> {
+        let table = self.table();
+        let rooms = self.rooms();
+        let mut had: HashSet<u64> = HashSet::new();
+        for name in &targets.except {
+            had.extend(table.members(rooms, name));
+        }
+        match &targets.rooms {
+            None => {
+                table.sockets.iter().filter(|(key, _)| !had.contains(key)).map(|(_, socket)| socket.clone()).collect()
+            }
+            Some(names) => {
+                let keys = names.iter().flat_map(|name| table.members(rooms, name));
+                keys.filter(|key| had.insert(*key)).filter_map(|key| table.sockets.get(&key).cloned()).collect()
+            }
+        }
+    }
+
+    fn tell_outgoing(&self, packet: &Packet, receivers: impl FnOnce() -> Vec<Socket>) {
+        if self.lineage().all(|namespace| namespace.0.outgoing.load(Ordering::Relaxed) == 0) {
+            return;
+        }
+        for socket in receivers() {
+            let outgoing = socket.listeners(|handler| match handler {
+                Handler::Outgoing(handler) => Some(handler.clone()),
+                _ => None,
+            });
+            for handler in outgoing {
+                handler(&socket, packet.event.as_str(), &packet.args);
+            }
+        }
+    }
+}
+
+/// How a namespace comes to be.
+pub(crate) enum Kind {
+    Pattern,
+    Alone(HubRooms),
+    Child { rooms: HubRooms, parent: Namespace, parts: Vec<(Box<str>, Box<str>)>, passing: bool },
+}
+
+/// See [`Namespace::visit`].
+pub(crate) struct Visit(Namespace);
+
+impl Visit {
+    pub(crate) fn namespace(&self) -> &Namespace {
+        &self.0
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.0.0.visits.fetch_sub(1, Ordering::Relaxed);
+        self.0.tidy();
+    }
+}
+
+/// A namespace, for those who must not keep it.
+pub(crate) struct Weak(std::sync::Weak<Inner>);
+
+impl Weak {
+    pub(crate) fn upgrade(&self) -> Option<Namespace> {
+        self.0.upgrade().map(Namespace)
+    }
+}
+
+fn message(
+    room: &RoomName,
+    packet: &Packet,
+    ack: Option<u64>,
+    offset: Option<&Position>,
+    flags: Flags,
+) -> Arc<Message> {
+    let draft = Draft {
+        room: room.clone(),
+        event: packet.event.clone(),
+        payload: packet.args.json().clone(),
+        from: None,
+        user: None,
+        id: None,
+        origin: 0,
+        timestamp: now_ms(),
+    };
+    let attachments = packet.args.attachments().to_vec();
+    let emit = Emit { attachments, ack, offset: offset.cloned(), volatile: flags.volatile };
+    Arc::new(Message::emit(draft, emit))
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Namespace({:?})", self.name())
+    }
+}
+
+impl PartialEq for Namespace {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Namespace {}

@@ -1,0 +1,757 @@
+//! One client in one namespace.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use denrei_hub::{InvalidName, Name, Position, Reader};
+use denrei_proto::engineio::Version;
+use denrei_proto::socketio::Outgoing;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
+
+use crate::socketio::ack::Waiting;
+use crate::socketio::data::Kept;
+use crate::socketio::emit::{Flags, Packet};
+use crate::socketio::lane::{Lane, Order};
+use crate::socketio::listeners::{self, Handler, Listeners};
+use crate::socketio::names::Pid;
+use crate::socketio::queue::Queue;
+use crate::socketio::recovery::Session;
+use crate::socketio::{
+    Ack, AckError, Answer, Args, Broadcast, Data, Direct, EmitError, Failure, Handshake, Listener, Namespace,
+    Outcome, Reason, RemoteSocket, Rooms, SocketId, lock,
+};
+use crate::wires::EMITS;
+
+/// One client in one namespace. Cheap to clone.
+///
+/// Its handlers run one after another, in the order in which the client sent the events, on a task that exists only
+/// while there is something to run: a slow handler holds back its own socket and nobody else, and may itself wait for
+/// an answer of the client.
+#[derive(Clone)]
+pub struct Socket(Arc<Inner>);
+
+struct Inner {
+    id: SocketId,
+    /// Unique in the namespace, also among sockets that have the same id one after another.
+    key: u64,
+    pid: Option<Pid>,
+    recovered: bool,
+    namespace: Namespace,
+    lane: Arc<Lane>,
+    handshake: Arc<Handshake>,
+    auth: Option<Bytes>,
+    /// That of the connection.
+    runtime: Handle,
+    state: Mutex<State>,
+    queue: Queue,
+    waiting: Waiting,
+    listeners: Mutex<Option<Box<Listeners>>>,
+    data: Kept,
+}
+
+/// Where a socket is, and in which rooms.
+#[derive(Default)]
+struct State {
+    phase: Phase,
+    /// In the room of everybody in the namespace.
+    all: Option<Reader>,
+    rooms: Vec<Place>,
+    /// The rooms that it was in are of no more interest.
+    forgotten: bool,
+    /// Everything after this place was for this socket's session, whichever connection it was on.
+    begun: Option<Position>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// Its middlewares run.
+    #[default]
+    Joining,
+    Connected,
+    Left,
+    /// The same, because the server meant it to go.
+    Dismissed,
+}
+
+enum Place {
+    /// To be joined at connect. After the socket has left: was joined.
+    Named(Arc<str>),
+    Joined(Reader),
+}
+
+/// A client that asks to join, and what it had before.
+pub(crate) struct Newcomer {
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) handshake: Arc<Handshake>,
+    pub(crate) auth: Option<Bytes>,
+    pub(crate) runtime: Handle,
+}
+
+impl Socket {
+    /// The public id: 20 characters, another one in each namespace, kept through recovery.
+    pub fn id(&self) -> &SocketId {
+        &self.0.id
+    }
+
+    /// The namespace.
+    pub fn namespace(&self) -> &Namespace {
+        &self.0.namespace
+    }
+
+    /// The request that began the connection.
+    pub fn handshake(&self) -> &Handshake {
+        &self.0.handshake
+    }
+
+    /// What the client sent along to join (`auth` in its options); an empty object when it sent nothing.
+    ///
+    /// # Errors
+    /// It is of another type.
+    pub fn auth<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(self.0.auth.as_deref().unwrap_or(b"{}"))
+    }
+
+    /// The user that the client has shown to be.
+    pub fn user(&self) -> Option<&str> {
+        self.0.handshake.identity().user.as_ref().map(Name::as_str)
+    }
+
+    /// What the application keeps with the socket.
+    pub fn data(&self) -> Data<'_> {
+        Data::new(&self.0.data, self.0.handshake.identity())
+    }
+
+    /// What was given to [`Io::provide`](crate::socketio::Io::provide).
+    ///
+    /// # Panics
+    /// If nothing of this type was. In a handler this ends its event only.
+    pub fn state<T: Send + Sync + 'static>(&self) -> Arc<T> {
+        let state = self.0.namespace.io().and_then(|io| io.state());
+        state.unwrap_or_else(|| panic!("no {} was provided", std::any::type_name::<T>()))
+    }
+
+    /// Whether it was in the namespace before, and has missed nothing.
+    pub fn recovered(&self) -> bool {
+        self.0.recovered
+    }
+
+    /// Whether it is in the namespace.
+    pub fn is_connected(&self) -> bool {
+        lock(&self.0.state).phase == Phase::Connected
+    }
+
+    // What it hears.
+
+    /// Runs a handler for each event of this name, after those that were registered before.
+    ///
+    /// The handler takes the socket, a value, and the client's callback. The value takes all arguments of the event if
+    /// it is a tuple, and else the first. What is too much is ignored; an event without what is asked for is answered
+    /// with an error. If the handler returns an error, the client is told: see [`Failure`].
+    ///
+    /// ```
+    /// use denrei::socketio::Socket;
+    /// use serde::Deserialize;
+    /// use serde_json::json;
+    ///
+    /// #[derive(Deserialize)]
+    /// struct Order {
+    ///     item: String,
+    ///     count: u32,
+    /// }
+    ///
+    /// fn register(socket: &Socket) {
+    ///     socket.on("createOrder", async |socket, order: Order, ack| {
+    ///         if order.count == 0 {
+    ///             return Err("an order has a count".into());
+    ///         }
+    ///         socket.broadcast().emit("ordered", &order.item)?;
+    ///         ack.send(&json!({"status": "ok"}));
+    ///         Ok(())
+    ///     });
+    ///     socket.on("typing", async |socket, (room, on): (String, bool), _| {
+    ///         let _ = socket.to(room).emit("typing", &(socket.id(), on));
+    ///     });
+    /// }
+    /// ```
+    ///
+    /// A handler that uses something from around it takes a clone into each call, because a call may outlive the next:
+    ///
+    /// ```
+    /// # use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
+    /// # use denrei::socketio::Socket;
+    /// # fn register(socket: &Socket) {
+    /// let seen = Arc::new(AtomicU32::new(0));
+    /// socket.on("seen", move |_, message: u64, ack| {
+    ///     let seen = Arc::clone(&seen);
+    ///     async move { ack.send(&(message, seen.fetch_add(1, Ordering::Relaxed))) }
+    /// });
+    /// # }
+    /// ```
+    ///
+    /// What all handlers use is easier had with [`Socket::state`].
+    pub fn on<T, F, Fut>(&self, event: &str, handler: F) -> Listener
+    where
+        F: Fn(Self, T, Ack) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Outcome,
+        T: DeserializeOwned + Send + 'static,
+    {
+        self.register(Handler::Event(event.into(), listeners::event(handler)), false)
+    }
+
+    /// The same, for the next such event only.
+    pub fn once<T, F, Fut>(&self, event: &str, handler: F) -> Listener
+    where
+        F: Fn(Self, T, Ack) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Outcome,
+        T: DeserializeOwned + Send + 'static,
+    {
+        self.register(Handler::Event(event.into(), listeners::event(handler)), true)
+    }
+
+    /// Runs a handler for every event, before its middlewares and listeners.
+    pub fn on_any<F, Fut>(&self, handler: F) -> Listener
+    where
+        F: Fn(Self, String, Args) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Outcome,
+    {
+        self.register(Handler::Any(listeners::any(handler)), false)
+    }
+
+    /// Calls a function with every event that is sent to the socket. It must be quick: who emits waits for it.
+    pub fn on_any_outgoing(&self, handler: impl Fn(&Self, &str, &Args) + Send + Sync + 'static) -> Listener {
+        let mut listeners = lock(&self.0.listeners);
+        let list = listeners.get_or_insert_default();
+        if !list.has_outgoing() {
+            self.0.namespace.hear_outgoing(1);
+        }
+        list.add(Handler::Outgoing(Arc::new(handler)), false)
+    }
+
+    /// Runs a handler when a handler or a middleware of an event has failed.
+    pub fn on_error<F, Fut>(&self, handler: F) -> Listener
+    where
+        F: Fn(Self, Failure) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Outcome,
+    {
+        self.register(Handler::Error(listeners::error(handler)), false)
+    }
+
+    /// Runs a handler when the socket has left, while [`Socket::rooms`] still tells where it was.
+    pub fn on_disconnecting<F, Fut>(&self, handler: F) -> Listener
+    where
+        F: Fn(Self, Reason) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Outcome,
+    {
+        self.register(Handler::Disconnecting(listeners::reason(handler)), false)
+    }
+
+    /// Runs a handler when the socket has left. It is the last that runs.
+    pub fn on_disconnect<F, Fut>(&self, handler: F) -> Listener
+    where
+        F: Fn(Self, Reason) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Outcome,
+    {
+        self.register(Handler::Disconnect(listeners::reason(handler)), false)
+    }
+
+    /// Takes off what was registered on this socket.
+    pub fn off(&self, listener: Listener) {
+        let mut listeners = lock(&self.0.listeners);
+        let Some(list) = &mut *listeners else { return };
+        let heard = list.has_outgoing();
+        list.remove(listener);
+        if heard && !list.has_outgoing() {
+            self.0.namespace.hear_outgoing(-1);
+        }
+    }
+
+    /// Takes off all listeners of an event that were registered on this socket.
+    pub fn off_event(&self, event: &str) {
+        if let Some(list) = &mut *lock(&self.0.listeners) {
+            list.remove_event(event);
+        }
+    }
+
+    fn register(&self, handler: Handler, once: bool) -> Listener {
+        lock(&self.0.listeners).get_or_insert_default().add(handler, once)
+    }
+
+    // Rooms.
+
+    /// Joins rooms. Everybody in a room gets what is emitted `to` it.
+    ///
+    /// # Errors
+    /// The name is none, the socket is in as many rooms as it may be, has left, or the room belongs to somebody else:
+    /// `user:ID` to that user, the id of a socket to that socket. Rooms before that one are joined.
+    pub fn join(&self, rooms: impl Rooms) -> Result<(), JoinError> {
+        let mut result = Ok(());
+        rooms.each(&mut |room| {
+            if result.is_ok() {
+                result = self.join_one(room);
+            }
+        });
+        result
+    }
+
+    fn join_one(&self, room: &str) -> Result<(), JoinError> {
+        if room == self.id().as_str() {
+            return Ok(());
+        }
+        if room.strip_prefix("user:").is_some_and(|user| self.user() != Some(user)) {
+            return Err(JoinError::Foreign);
+        }
+        let name = self.0.namespace.rooms().room(room)?;
+        let mut table = self.0.namespace.table();
+        if room.len() == SocketId::LENGTH && table.socket(room).is_some() {
+            return Err(JoinError::Foreign);
+        }
+        let mut state = lock(&self.0.state);
+        if self.places(&state).any(|place| place == room) {
+            return Ok(());
+        }
+        let limit = self.0.namespace.limits().rooms;
+        if state.rooms.len() >= limit {
+            return Err(JoinError::TooMany { limit });
+        }
+        let place = match state.phase {
+            Phase::Joining => Place::Named(room.into()),
+            Phase::Connected => {
+                table.join(&name, self.0.key);
+                Place::Joined(self.0.namespace.hub().attach_now(&self.0.lane.outbox, &name, EMITS))
+            }
+            Phase::Left | Phase::Dismissed => return Err(JoinError::Disconnected),
+        };
+        if state.rooms.len() == state.rooms.capacity() {
+            // Most sockets are in one room or two, and the vector would begin with four.
+            let more = state.rooms.len().max(1);
+            state.rooms.reserve_exact(more);
+        }
+        state.rooms.push(place);
+        Ok(())
+    }
+
+    /// Leaves a room. Nothing happens if it is not in it; nobody leaves the room of its own id.
+    pub fn leave_room(&self, room: &str) {
+        let mut table = self.0.namespace.table();
+        let mut state = lock(&self.0.state);
+        let at = self.places(&state).position(|place| place == room);
+        let left = at.map(|at| state.rooms.swap_remove(at));
+        if let Some(Place::Joined(reader)) = &left {
+            table.leave(reader.room(), self.0.key);
+        }
+        drop((state, table));
+    }
+
+    /// Leaves rooms.
+    pub(crate) fn leave_rooms(&self, rooms: &[Arc<str>]) {
+        for room in rooms {
+            self.leave_room(room);
+        }
+    }
+
+    /// The rooms that it is in, its own id first.
+    pub fn rooms(&self) -> Vec<String> {
+        let state = lock(&self.0.state);
+        let own = (!state.forgotten).then(|| self.id().to_string());
+        own.into_iter().chain(self.places(&state).map(str::to_owned)).collect()
+    }
+
+    fn places<'a>(&'a self, state: &'a State) -> impl Iterator<Item = &'a str> {
+        state.rooms.iter().map(|place| match place {
+            Place::Named(name) => &**name,
+            Place::Joined(reader) => self.0.namespace.rooms().short(reader.room()),
+        })
+    }
+
+    // What it is told.
+
+    /// Sends the client an event. A tuple is one argument per element, `()` is none, anything else is one; bytes are
+    /// binary. Nothing happens when the client has gone.
+    ///
+    /// # Errors
+    /// The event cannot have this name, or the arguments have no form in JSON.
+    pub fn emit(&self, event: &str, value: &(impl Serialize + ?Sized)) -> Result<(), EmitError> {
+        Direct::new(self).emit(event, value)
+    }
+
+    /// Sends the client an event, and gives its answer to await: see [`Direct::emit_with_ack`]. Without a
+    /// [`timeout`](Socket::timeout) it waits until the client has gone.
+    pub fn emit_with_ack<T: DeserializeOwned + Send + 'static>(
+        &self,
+        event: &str,
+        value: &(impl Serialize + ?Sized),
+    ) -> Answer<Result<T, AckError>> {
+        Direct::new(self).emit_with_ack(event, value)
+    }
+
+    /// The next emit waits so long for its answer.
+    pub fn timeout(&self, timeout: Duration) -> Direct {
+        Direct::new(self).timeout(timeout)
+    }
+
+    /// The next emit is dropped if the client cannot be written to at this moment.
+    pub fn volatile(&self) -> Direct {
+        Direct::new(self).volatile()
+    }
+
+    /// Whether the next emit may be compressed on its way; default true.
+    pub fn compress(&self, compress: bool) -> Direct {
+        Direct::new(self).compress(compress)
+    }
+
+    /// Everybody in these rooms, but not the socket itself.
+    pub fn to(&self, rooms: impl Rooms) -> Broadcast {
+        self.broadcast().to(rooms)
+    }
+
+    /// The same as [`Socket::to`].
+    pub fn in_(&self, rooms: impl Rooms) -> Broadcast {
+        self.to(rooms)
+    }
+
+    /// Everybody but those in these rooms, and not the socket itself.
+    pub fn except(&self, rooms: impl Rooms) -> Broadcast {
+        self.broadcast().except(rooms)
+    }
+
+    /// Everybody on this node, but not the socket itself.
+    pub fn local(&self) -> Broadcast {
+        self.broadcast().local()
+    }
+
+    /// Everybody, but not the socket itself.
+    pub fn broadcast(&self) -> Broadcast {
+        self.0.namespace.broadcast().except(self.id())
+    }
+
+    /// Takes the client out of the namespace, or (`close`) ends its connection. It never waits: a client that reads
+    /// nothing any more goes as well. Events that wait to be run are dropped.
+    pub fn disconnect(&self, close: bool) {
+        let reason = Reason::ServerNamespaceDisconnect;
+        if !self.part(reason) {
+            return;
+        }
+        let path = self.0.namespace.name();
+        self.0.lane.send(&Outgoing::disconnect(path));
+        self.0.lane.order(if close { Order::Close(reason) } else { Order::Left(path.into()) });
+    }
+}
+
+/// What the connection calls.
+impl Socket {
+    /// Takes an event of the client. False, once until [`Order::Relieved`]: enough of them wait, read no further.
+    pub(crate) fn receive(&self, id: Option<u64>, name: &str, args: Args) -> bool {
+        let phase = lock(&self.0.state).phase;
+        match phase {
+            Phase::Joining | Phase::Connected => self.0.queue.event(self, id, name, args),
+            Phase::Left | Phase::Dismissed => true,
+        }
+    }
+
+    /// Takes the client's answer to an event.
+    pub(crate) fn answer(&self, id: u64, args: Args) {
+        self.0.waiting.answered(self.id(), id, args);
+    }
+
+    /// The client has left, or its connection has ended. Further calls do nothing.
+    pub(crate) fn leave(&self, reason: Reason) {
+        self.part(reason);
+    }
+}
+
+/// What the other parts of the namespace call.
+impl Socket {
+    pub(crate) fn new(namespace: &Namespace, newcomer: Newcomer, session: Option<Session>) -> Self {
+        let Newcomer { lane, handshake, auth, runtime } = newcomer;
+        let own = handshake.identity().user.as_ref().map(|user| Arc::<str>::from(format!("user:{user}")));
+        let recovered = session.is_some();
+        let mut state = State::default();
+        let (id, pid, data) = match session {
+            Some(session) => {
+                state.begun = Some(session.begun);
+                state.rooms.extend(session.rooms.into_iter().map(Place::Named));
+                (session.id, Some(session.pid), Kept::of(session.data))
+            }
+            None => {
+                let recoverable = namespace.sessions().is_some() && lane.version == Version::V4;
+                (SocketId::random(), recoverable.then(Pid::random), Kept::default())
+            }
+        };
+        state.rooms.retain(|place| !matches!(place, Place::Named(name) if Some(name) == own.as_ref()));
+        state.rooms.extend(own.map(Place::Named));
+        Self(Arc::new(Inner {
+            id,
+            key: namespace.next_key(),
+            pid,
+            recovered,
+            namespace: namespace.clone(),
+            lane,
+            handshake,
+            auth,
+            runtime,
+            state: Mutex::new(state),
+            queue: Queue::new(),
+            waiting: Waiting::default(),
+            listeners: Mutex::default(),
+            data,
+        }))
+    }
+
+    /// The client is let in: tells it so, and takes its place in the namespace. False when it has gone in the
+    /// meantime. `begun` is where the namespace stands, if it can be recovered.
+    pub(crate) fn open(&self, begun: Option<&Position>) -> bool {
+        if self.has_left() {
+            // A middleware has sent it away.
+            return false;
+        }
+        // The connection must know the socket before the client can speak to it.
+        self.0.lane.order(Order::Joined(self.clone()));
+        let path = self.0.namespace.name();
+        match self.0.lane.version {
+            Version::V4 => {
+                let pid = self.0.pid.as_ref().map(Pid::as_str);
+                self.0.lane.send(&Outgoing::connect(path, self.id().as_str(), pid));
+            }
+            Version::V3 => self.0.lane.send(&Outgoing::connect_v3(path)),
+        }
+        let mut table = self.0.namespace.table();
+        let mut state = lock(&self.0.state);
+        if state.phase != Phase::Joining {
+            return false;
+        }
+        state.phase = Phase::Connected;
+        if state.begun.is_none() {
+            state.begun = begun.cloned();
+        }
+        table.enter(self);
+        let hub = self.0.namespace.hub();
+        let outbox = &self.0.lane.outbox;
+        // Behind the packet that says so: an event before it would find no socket at the client.
+        state.all = Some(hub.attach_now(outbox, self.0.namespace.rooms().all(), EMITS));
+        for place in &mut state.rooms {
+            if let Place::Named(name) = place
+                && let Ok(room) = self.0.namespace.rooms().room(name)
+            {
+                table.join(&room, self.0.key);
+                *place = Place::Joined(hub.attach_now(outbox, &room, EMITS));
+            }
+        }
+        true
+    }
+
+    /// The connect handlers may run. If the connection has ended in the meantime, it does not know this socket.
+    pub(crate) fn begin(&self) {
+        self.0.queue.begin(self);
+        if self.0.lane.outbox.ended().is_some() {
+            self.leave(Reason::TransportClose);
+        }
+    }
+
+    /// Leaves the namespace; false when it has left before.
+    pub(crate) fn part(&self, reason: Reason) -> bool {
+        let parted = match self.0.namespace.sessions() {
+            Some(sessions) => sessions.part(self, reason),
+            None => self.take_out(reason),
+        };
+        parted.is_some_and(|parted| {
+            self.finish(parted, reason);
+            true
+        })
+    }
+
+    /// Takes the socket out of the namespace's table: from here on nobody reaches it.
+    pub(crate) fn take_out(&self, reason: Reason) -> Option<Parted> {
+        let mut table = self.0.namespace.table();
+        let mut state = lock(&self.0.state);
+        let was_connected = match state.phase {
+            Phase::Joining => false,
+            Phase::Connected => true,
+            Phase::Left | Phase::Dismissed => return None,
+        };
+        state.phase = if reason.is_dismissal() { Phase::Dismissed } else { Phase::Left };
+        let names: Vec<Arc<str>> = self.places(&state).map(Arc::from).collect();
+        let left = std::mem::replace(&mut state.rooms, names.iter().cloned().map(Place::Named).collect());
+        for place in &left {
+            if let Place::Joined(reader) = place {
+                table.leave(reader.room(), self.0.key);
+            }
+        }
+        table.exit(self);
+        let readers = left.into_iter().filter_map(|place| match place {
+            Place::Joined(reader) => Some(reader),
+            Place::Named(_) => None,
+        });
+        let readers = readers.chain(state.all.take()).collect();
+        let session = self.0.pid.clone().zip(state.begun.clone()).filter(|_| was_connected || self.0.recovered).map(
+            |(pid, begun)| Session {
+                id: self.id().clone(),
+                pid,
+                rooms: names,
+                data: self.0.data.to_map(),
+                begun,
+                user: self.0.handshake.identity().user.clone(),
+            },
+        );
+        Some(Parted { was_connected, _readers: readers, session })
+    }
+
+    /// What follows on [`Socket::take_out`], outside of all locks.
+    pub(crate) fn finish(&self, parted: Parted, reason: Reason) {
+        let was_connected = parted.was_connected;
+        // Leaves the rooms of the hub.
+        drop(parted);
+        self.0.waiting.end();
+        if was_connected {
+            self.0.queue.end(self, reason);
+        }
+        self.0.namespace.tidy();
+    }
+
+    pub(crate) fn key(&self) -> u64 {
+        self.0.key
+    }
+
+    pub(crate) fn pid(&self) -> Option<&Pid> {
+        self.0.pid.as_ref()
+    }
+
+    pub(crate) fn is_of(&self, user: Option<&Name>) -> bool {
+        self.0.handshake.identity().user.as_ref() == user
+    }
+
+    pub(crate) fn lane(&self) -> &Arc<Lane> {
+        &self.0.lane
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.0.runtime
+    }
+
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.0.queue
+    }
+
+    pub(crate) fn waiting(&self) -> &Waiting {
+        &self.0.waiting
+    }
+
+    /// Nothing more is sent to it.
+    pub(crate) fn has_left(&self) -> bool {
+        matches!(lock(&self.0.state).phase, Phase::Left | Phase::Dismissed)
+    }
+
+    pub(crate) fn is_dismissed(&self) -> bool {
+        lock(&self.0.state).phase == Phase::Dismissed
+    }
+
+    /// The namespace's listeners, then its own.
+    pub(crate) fn listeners<T>(&self, choose: impl Fn(&Handler) -> Option<T>) -> Vec<T> {
+        let mut chosen = self.0.namespace.listeners(&choose);
+        if let Some(list) = &mut *lock(&self.0.listeners) {
+            chosen.extend(list.take(choose));
+        }
+        chosen
+    }
+
+    pub(crate) fn forget_listeners(&self) {
+        let listeners = lock(&self.0.listeners).take();
+        if listeners.is_some_and(|list| list.has_outgoing()) {
+            self.0.namespace.hear_outgoing(-1);
+        }
+    }
+
+    pub(crate) fn forget_rooms(&self) {
+        let mut state = lock(&self.0.state);
+        state.rooms = Vec::new();
+        state.forgotten = true;
+    }
+
+    pub(crate) fn relieve(&self) {
+        self.0.lane.order(Order::Relieved);
+    }
+
+    /// Tells the client of a failure that no ack could tell.
+    pub(crate) fn tell_error(&self, failure: &Failure) {
+        if self.has_left() {
+            return;
+        }
+        match self.0.lane.version {
+            Version::V4 => {
+                if let Ok(packet) = Packet::new("error", &serde_json::Value::Object(failure.to_object())) {
+                    self.0.namespace.tell(self, &packet, None, Flags::default());
+                }
+            }
+            Version::V3 => {
+                let data = failure.data_json();
+                let path = self.0.namespace.name();
+                self.0.lane.send(&Outgoing::connect_error_v3(path, failure.message(), data.as_deref()));
+            }
+        }
+    }
+
+    /// What other nodes and the application see of it.
+    pub(crate) fn describe(&self) -> RemoteSocket {
+        let auth = self.auth().unwrap_or_default();
+        RemoteSocket {
+            id: self.id().clone(),
+            handshake: self.0.handshake.to_json(&auth),
+            rooms: self.rooms(),
+            data: self.data().to_json(),
+            namespace: self.0.namespace.clone(),
+        }
+    }
+}
+
+/// A socket that was taken out of its namespace, and is still in the rooms of the hub.
+pub(crate) struct Parted {
+    was_connected: bool,
+    _readers: Vec<Reader>,
+    /// With which its client may come back.
+    pub(crate) session: Option<Session>,
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket").field("namespace", &self.0.namespace.name()).field("id", &self.0.id).finish()
+    }
+}
+
+impl PartialEq for Socket {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Socket {}
+
+/// Why a socket did not join a room.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// No room can have this name.
+    #[error("the room has no valid name: {0}")]
+    Name(#[from] InvalidName),
+    /// The socket is in as many as it may be.
+    #[error("a socket joins at most {limit} rooms")]
+    TooMany {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// It is the room of another user, or another socket's own.
+    #[error("this room belongs to somebody else")]
+    Foreign,
+    /// The socket has left.
+    #[error("the socket has left the namespace")]
+    Disconnected,
+}

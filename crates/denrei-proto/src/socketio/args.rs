@@ -85,17 +85,14 @@ impl Args {
     }
 
     /// Makes arguments of a value: a tuple (or array) is one argument per element, `()` is none, and anything else, a
-    /// `Vec` too, is one argument. What serializes as bytes becomes an attachment. `Args` are taken as they are.
+    /// `Vec` too, is one argument. What serializes as bytes becomes an attachment.
     ///
     /// # Errors
     ///
     /// The value has no form in JSON (a map whose keys are no strings, say), or it has attachments and also objects
     /// that would be taken for placeholders: no receiver could tell them apart.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, ArgsError> {
-        let (json, attachments) = match encode::encode(value)? {
-            encode::Encoded::Whole(args) => return Ok(args),
-            encode::Encoded::Made(json, attachments) => (json, attachments),
-        };
+        let (json, attachments) = encode::encode(value)?;
         if !attachments.is_empty() {
             let text = std::str::from_utf8(&json).map_err(|_| Malformed::Payload)?;
             if placeholders(text, attachments.len())?.len() != attachments.len() {
@@ -106,14 +103,13 @@ impl Args {
     }
 
     /// Reads a value: a tuple (or array) takes one argument per element, `()` none, and anything else takes the first.
-    /// Bytes come from attachments. What is too many is ignored, as a JavaScript function would. `Args` take everything
-    /// as it came.
+    /// Bytes come from attachments. What is too many is ignored, as a JavaScript function would.
     ///
     /// # Errors
     ///
     /// An argument is missing where no `Option` stands, or of another type.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, ArgsError> {
-        Ok(decode::decode(self)?)
+        Ok(decode::decode(&self.json, &self.attachments)?)
     }
 
     /// The JSON array, placeholders and all.

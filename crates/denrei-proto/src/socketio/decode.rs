@@ -10,17 +10,13 @@ use serde::de::{
 };
 use serde::{Deserialize, forward_to_deserialize_any};
 
-use super::args::Args;
-use super::whole;
-
 /// Reads `T` from the JSON array of the arguments.
-pub(super) fn decode<T: DeserializeOwned>(args: &Args) -> Result<T, serde_json::Error> {
-    T::deserialize(Arguments { args, json: args.json(), attachments: args.attachments() })
+pub(super) fn decode<T: DeserializeOwned>(json: &[u8], attachments: &[Bytes]) -> Result<T, serde_json::Error> {
+    T::deserialize(Arguments { json, attachments })
 }
 
 /// All arguments for a tuple, the first one for any other type.
 struct Arguments<'a> {
-    args: &'a Args,
     json: &'a [u8],
     attachments: &'a [Bytes],
 }
@@ -64,10 +60,6 @@ impl<'de> Deserializer<'de> for Arguments<'de> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, serde_json::Error> {
-        let visitor = match whole::asked(name, || self.args.clone(), visitor) {
-            Ok(given) => return given,
-            Err(visitor) => visitor,
-        };
         // `RawValue` is such a struct, with a name that its deserializer knows.
         if !name.starts_with('$') {
             return visitor.visit_newtype_struct(self);

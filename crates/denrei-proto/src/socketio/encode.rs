@@ -8,47 +8,33 @@ use serde::ser::{
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-use super::args::Args;
-use super::whole;
-
 type Attachments = RefCell<Vec<Bytes>>;
 
-/// What became of a value.
-pub(super) enum Encoded {
-    /// It was arguments already.
-    Whole(Args),
-    /// The JSON array of the arguments, and its attachments.
-    Made(Vec<u8>, Vec<Bytes>),
-}
-
-pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Encoded, serde_json::Error> {
+/// The JSON array of the arguments, and its attachments.
+pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Vec<u8>, Vec<Bytes>), serde_json::Error> {
     let attachments = Attachments::default();
     let mut json = Vec::with_capacity(128);
-    let write = |json: &mut Vec<u8>| {
-        let inner = &mut serde_json::Serializer::new(json);
-        value.serialize(Attaching { inner, attachments: &attachments })
-    };
-    match shape(value) {
-        Shape::Whole(args) => return Ok(Encoded::Whole(args)),
-        Shape::Nothing => json.extend_from_slice(b"[]"),
-        Shape::Each => write(&mut json)?,
-        Shape::One => {
-            json.push(b'[');
-            write(&mut json)?;
-            json.push(b']');
-        }
+    let shape = shape(value);
+    if shape == Shape::One {
+        json.push(b'[');
     }
-    Ok(Encoded::Made(json, attachments.into_inner()))
+    if shape == Shape::Nothing {
+        json.extend_from_slice(b"[]");
+    } else {
+        value.serialize(Attaching { inner: &mut serde_json::Serializer::new(&mut json), attachments: &attachments })?;
+    }
+    if shape == Shape::One {
+        json.push(b']');
+    }
+    Ok((json, attachments.into_inner()))
 }
 
 /// How many arguments a value is.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     Nothing,
     One,
     Each,
-    /// It is all arguments already.
-    Whole(Args),
 }
 
 /// Asks a value what it is: the answer comes as an error, before anything is written.
@@ -102,10 +88,7 @@ impl Serializer for ShapeOf {
         Err(Told(Shape::Each))
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<Never, Told> {
-        if let Some(args) = whole::taken(name) {
-            return Err(Told(Shape::Whole(args)));
-        }
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<Never, Told> {
         value.serialize(self)
     }
 

@@ -8,8 +8,7 @@
 //! # Reading order
 //!
 //! `header` is the text in front of the JSON, `decoder` makes packets, `args` is what they carry, with `encode` and
-//! `decode` between it and Rust values. `outgoing` is the way out, `msgpack` the other parser. `scan` finds placeholders,
-//! `whole` lets arguments be passed on as they came.
+//! `decode` between it and Rust values. `outgoing` is the way out, `msgpack` the other parser. `scan` finds placeholders.
 
 mod args;
 mod decode;
@@ -19,7 +18,6 @@ mod header;
 mod msgpack;
 mod outgoing;
 mod scan;
-mod whole;
 
 #[cfg(test)]
 mod tests;

@@ -218,19 +218,3 @@ fn plain_json_has_binary_in_it() {
     let forged = r#"[{"$binary":"AA=="},{"_placeholder":true,"num":0}]"#;
     assert!(Args::from_plain_json(forged).is_err());
 }
-
-#[test]
-fn arguments_are_passed_on_as_they_came() {
-    let json = r#"["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0},{"x":1}]"#;
-    let args = Args::new(json, vec![Bytes::from_static(b"\x01")]).unwrap();
-    assert_eq!(Args::encode(&args).unwrap(), args);
-    assert_eq!(args.decode::<Args>().unwrap(), args);
-    let plain = serde_json::to_string(&args).unwrap();
-    assert_eq!(plain, r#"["a",{"$binary":"AQ=="},{"$binary":"AQ=="},{"x":1}]"#);
-    let (read, again): (Args, Args) = (serde_json::from_str(&plain).unwrap(), args.decode().unwrap());
-    assert_eq!((read.raw().len(), read.attachments().len(), again), (4, 2, args.clone()));
-    // Among other values they are one array.
-    let one = Args::encode(&(1, &Args::new("[2,3]", Vec::new()).unwrap())).unwrap();
-    assert_eq!(&one.json()[..], b"[1,[2,3]]");
-    assert_eq!(Args::encode(&(4, 5)).unwrap().json()[..], b"[4,5]"[..], "and nothing of them is left behind");
-}

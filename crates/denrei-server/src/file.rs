@@ -98,6 +98,8 @@ pub(crate) struct SocketIo {
     pub(crate) parser: Option<Parser>,
     pub(crate) cookie: Option<String>,
     pub(crate) compression: Option<bool>,
+    pub(crate) admin: Option<bool>,
+    pub(crate) client_files: Option<PathBuf>,
     pub(crate) compression_threshold_bytes: Option<usize>,
 }
 

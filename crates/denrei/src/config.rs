@@ -137,6 +137,8 @@ pub struct SocketIo {
     pub parser: denrei_proto::socketio::Parser,
     /// The name of a cookie that holds the session's id, for load balancers; none sets no cookie. Default none.
     pub cookie: Option<String>,
+    /// Whether namespace `/admin` answers the Admin UI. Default true: it takes the role `admin`.
+    pub admin: bool,
     /// The folder that has the official client's files, such as `node_modules/socket.io-client/dist`: they are served
     /// below [`SocketIo::path`]. Default none.
     pub client_files: Option<PathBuf>,
@@ -196,6 +198,7 @@ impl Default for Config {
                 allow_v3: false,
                 parser: denrei_proto::socketio::Parser::Json,
                 cookie: None,
+                admin: true,
                 client_files: None,
                 compression: Some(1024),
             },

@@ -76,7 +76,11 @@ impl Denrei {
         let encoders = wires::encoders(config.websocket.deflate, config.socketio.packets.attachments);
         let Parts { backends, policy, allow_request, engine } = parts;
         let (hub, shards) = Hub::new(config.hub.clone(), encoders, backends);
-        (Self { app: Arc::new(App::new(config, hub, Rules { policy, allow_request, engine })) }, shards)
+        let app = Arc::new(App::new(config, hub, Rules { policy, allow_request, engine }));
+        if app.config.socketio.enabled && app.config.socketio.admin {
+            socketio::admin::install(&app);
+        }
+        (Self { app }, shards)
     }
 
     /// The rooms.

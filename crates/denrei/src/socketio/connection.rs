@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::admission;
-use crate::app::{Open, client_id};
+use crate::app::{App, Open, client_id};
 use crate::dispatch::UnderWay;
 use crate::identity::Identity;
 use crate::link::{Link, Woke};
@@ -87,7 +88,23 @@ enum Seat {
     /// Of an application.
     Socket(Socket),
     /// In the namespace of rooms.
-    Rooms,
+    Rooms { _counted: InRooms },
+}
+
+/// Counts a client of the namespace of rooms while it is there.
+struct InRooms(Arc<App>);
+
+impl InRooms {
+    fn new(app: &Arc<App>) -> Self {
+        app.desks.tally.in_rooms.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(app))
+    }
+}
+
+impl Drop for InRooms {
+    fn drop(&mut self) {
+        self.0.desks.tally.in_rooms.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A message that came behind something that takes a while.
@@ -541,6 +558,9 @@ impl Client {
             Message::Text(text) => text.len(),
             Message::Binary(data) => data.len(),
         };
+        let tally = &self.session.app.desks.tally;
+        tally.packets_in.fetch_add(1, Ordering::Relaxed);
+        tally.bytes_in.fetch_add(length as u64, Ordering::Relaxed);
         if stranger && length > STRANGERS {
             return false;
         }
@@ -579,7 +599,7 @@ impl Client {
                 self.seats.retain(|(name, _)| **name != *namespace);
                 true
             }
-            (Say::Disconnect, Some(Seat::Rooms)) => {
+            (Say::Disconnect, Some(Seat::Rooms { .. })) => {
                 self.session.leave_all();
                 self.seats.retain(|(name, _)| **name != *namespace);
                 true
@@ -590,7 +610,7 @@ impl Client {
                 }
                 true
             }
-            (Say::Event { id, name, args }, Some(Seat::Rooms)) => {
+            (Say::Event { id, name, args }, Some(Seat::Rooms { .. })) => {
                 self.asked = rooms::event(&mut self.session, &self.under_way, &self.lane, id, &name, &args);
                 true
             }
@@ -599,7 +619,7 @@ impl Client {
                 true
             }
             // Nothing is asked of the client there.
-            (Say::Ack { .. }, Some(Seat::Rooms)) => true,
+            (Say::Ack { .. }, Some(Seat::Rooms { .. })) => true,
             // Node ends a client that speaks to a namespace it is not in, joins one twice, or says what servers say.
             _ => false,
         }
@@ -621,7 +641,7 @@ impl Client {
         if namespace == "/" && app.config.socketio.rooms && !app.io.has("/") {
             self.session.identity = handshake.identity().clone();
             rooms::enter(&self.session, &self.lane);
-            self.seats.push((name, Seat::Rooms));
+            self.seats.push((name, Seat::Rooms { _counted: InRooms::new(&app) }));
             self.join_by = None;
             return;
         }

@@ -8,12 +8,17 @@ use bytes::Bytes;
 use denrei_proto::engineio::{Response, Transport, Version};
 use tokio::sync::oneshot;
 
+use crate::socketio::admin::Tally;
 use crate::socketio::channel::Channel;
 use crate::socketio::lane::Lane;
 
 /// The engine sessions of this node, by their secret ids.
 #[derive(Default)]
-pub(crate) struct Desks(Mutex<HashMap<Arc<str>, Arc<Desk>>>);
+pub(crate) struct Desks {
+    by_sid: Mutex<HashMap<Arc<str>, Arc<Desk>>>,
+    /// What has come and gone since the start.
+    pub(crate) tally: Tally,
+}
 
 /// A session's front for requests. Its task is woken and attends to them one by one.
 pub(crate) struct Desk {
@@ -43,11 +48,20 @@ pub(crate) enum Post {
 
 impl Desks {
     pub(crate) fn add(&self, desk: &Arc<Desk>) {
+        self.tally.opened.fetch_add(1, Ordering::Relaxed);
         self.lock().insert(Arc::clone(&desk.sid), Arc::clone(desk));
     }
 
     pub(crate) fn remove(&self, sid: &str) {
+        self.tally.closed.fetch_add(1, Ordering::Relaxed);
         self.lock().remove(sid);
+    }
+
+    /// How many there are, and how many of them poll.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let desks = self.lock();
+        let polling = desks.values().filter(|desk| desk.transport() == Transport::Polling).count();
+        (desks.len(), polling)
     }
 
     pub(crate) fn find(&self, sid: &str) -> Option<Arc<Desk>> {
@@ -55,7 +69,7 @@ impl Desks {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Desk>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_sid.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -41,6 +41,7 @@
 //! has taken it.
 
 mod ack;
+pub(crate) mod admin;
 mod args;
 pub(crate) mod bundle;
 pub(crate) mod channel;

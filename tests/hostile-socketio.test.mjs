@@ -151,7 +151,7 @@ attack('CVE-2022-2421, CVE-2023-32695, CVE-2024-38355: names that are none end t
 });
 
 attack('GHSA-55mf, CVE-2026-33151: who has joined no namespace has no attachments kept', async ({ upgrade }) => {
-  const peers = await Promise.all(upTo(30).map(() => upgrade({ path: PATH })));
+  const peers = await Promise.all(upTo(12).map(() => upgrade({ path: PATH })));
   for (const peer of peers) {
     peer.write(frame(TEXT, '4510-["a",{"_placeholder":true,"num":0}]'));
     for (let at = 0; at < 9; at += 1) peer.write(frame(BINARY, Buffer.alloc(999_000)));
@@ -191,6 +191,7 @@ attack('sessions count among connections, of which there are so many', async ({ 
   for (let at = 0; at < 30; at += 1) answers.push(await ask(server, '/socket.io/?EIO=4&transport=polling'));
   assert.equal(answers[0].status, 200);
   assert.equal(answers.at(-1).status, 503);
+  await until(() => health(server).then(({ connections }) => connections === 1, () => false), 'the sessions to end');
 }, { config: '[limits]\nconnections = 20\n[socketio]\nping_interval_ms = 500\nping_timeout_ms = 500\n' });
 
 attack('CONNECTs to namespaces that there are not, one after another, keep nothing', async ({ server, upgrade }) => {
@@ -208,14 +209,13 @@ attack('requests in one body that each take a while hold no more than a body', a
   await session.hear();
   // What was asked is answered before more is taken.
   const name = `feed:${'r'.repeat(200)}`;
-  const body = Array.from({ length: 4000 }, () => `42["join","${name}"]`).join(SEPARATOR);
-  const going = new AbortController();
+  const body = Array.from({ length: 400 }, () => `42["join","${name}"]`).join(SEPARATOR);
   for (let at = 0; at < 60; at += 1) {
-    const { status } = await session.post(body, { signal: going.signal });
+    const { status } = await session.post(body);
     if (status !== 200) break;
   }
   await session.post('1');
-}, { growth: 64 });
+}, { growth: 32 });
 
 attack('a client that publishes by polling and never hears the answers is held to what may be under way', async ({ server }) => {
   const session = await Polling.open(server);
@@ -228,13 +228,14 @@ attack('a client that publishes by polling and never hears the answers is held t
     if (status !== 200) break;
   }
   await session.post('1');
-}, { growth: 96 });
+  await session.end();
+}, { growth: 48 });
 
 attack('an answer that nobody takes is kept in bounds', async ({ server, upgrade }) => {
   const peer = await joined(upgrade);
   peer.socket.pause();
   const ask = Buffer.concat(upTo(2000).map((at) => frame(TEXT, `42${at}["nonsense"]`)));
-  const written = within(8000, (async () => {
+  const written = within(2000, (async () => {
     for (let at = 0; at < 200; at += 1) await peer.write(ask);
   })(), 'the socket').catch(() => {});
   await written;
@@ -251,4 +252,5 @@ attack('a thousand clients of every kind that come and go at once leave nothing'
     if (at % 7 === 0) await client.ask('leave', name);
     client.close();
   });
-});
+  // Who has gone before it knew its session's id could not say so: its session ends by the ping timeout.
+}, { config: '[socketio]\nping_interval_ms = 1000\nping_timeout_ms = 1000\n' });

@@ -206,7 +206,7 @@ impl ShardHandle {
     }
 
     /// Waits until everything that was sent before has been done.
-    pub(crate) async fn settled(&self) {
+    pub async fn settled(&self) {
         let (tell, told) = oneshot::channel();
         self.send(Command::Settle(tell));
         // A shard that has ended does nothing more.

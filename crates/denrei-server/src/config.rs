@@ -77,6 +77,7 @@ fn apply(file: File, config: &mut Config) -> Result<(), String> {
     set(&mut config.hub.outbox.bytes, positive("limits.outbox_bytes", limits.outbox_bytes)?);
     set(&mut config.limits.head, millis("limits.head_timeout_ms", limits.head_timeout_ms)?);
     set(&mut config.limits.body, millis("limits.body_timeout_ms", limits.body_timeout_ms)?);
+    set(&mut config.limits.bodies, limits.bodies_bytes);
     set(&mut config.limits.healthy_connections, limits.max_connections_healthy);
     websocket(file.websocket, config)?;
     set(&mut config.sse.retry, millis("sse.retry_ms", file.sse.retry_ms)?);
@@ -140,6 +141,7 @@ fn socketio(file: file::SocketIo, config: &mut Config) -> Result<(), String> {
         file::Parser::Msgpack => Parser::Msgpack,
     }));
     settings.cookie = cookie_name("socketio.cookie", file.cookie)?;
+    settings.client_files = file.client_files;
     let threshold = file.compression_threshold_bytes.or(settings.compression);
     settings.compression = threshold.filter(|_| file.compression.unwrap_or(true));
     Ok(())

@@ -45,6 +45,7 @@ pub(crate) struct Limits {
     pub(crate) outbox_bytes: Option<usize>,
     pub(crate) head_timeout_ms: Option<u64>,
     pub(crate) body_timeout_ms: Option<u64>,
+    pub(crate) bodies_bytes: Option<usize>,
     pub(crate) max_connections_healthy: Option<usize>,
 }
 
@@ -97,6 +98,7 @@ pub(crate) struct SocketIo {
     pub(crate) allow_eio3: Option<bool>,
     pub(crate) parser: Option<Parser>,
     pub(crate) cookie: Option<String>,
+    pub(crate) client_files: Option<PathBuf>,
     pub(crate) compression: Option<bool>,
     pub(crate) admin: Option<bool>,
     pub(crate) client_files: Option<PathBuf>,

@@ -37,6 +37,8 @@ pub(crate) struct App {
     pub(crate) started: Instant,
     /// Connections of every kind, those that have not said yet what they want included.
     open: AtomicUsize,
+    /// Bytes of large bodies that are arriving, or were not attended to yet.
+    pub(crate) bodies: AtomicUsize,
     /// The sessions of Socket.IO clients, for their requests.
     pub(crate) desks: Desks,
     pub(crate) client_files: Bundle,
@@ -60,6 +62,7 @@ impl App {
             policy,
             started: Instant::now(),
             open: AtomicUsize::new(0),
+            bodies: AtomicUsize::new(0),
             desks: Desks::default(),
             io,
             client_files,

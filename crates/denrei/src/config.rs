@@ -61,6 +61,8 @@ pub struct Limits {
     pub head: Duration,
     /// Time for a request's body to arrive. Default 30 s.
     pub body: Duration,
+    /// Bytes of bodies that may be arriving at once, not counting the first 64 KiB of each. Default 32 MiB.
+    pub bodies: usize,
     /// Connections above which `/health` says `degraded` (seed §12.1). Default 10,000.
     pub healthy_connections: usize,
 }
@@ -169,6 +171,7 @@ impl Default for Config {
                 publishes: 256,
                 head: Duration::from_secs(10),
                 body: Duration::from_secs(30),
+                bodies: 32 << 20,
                 healthy_connections: 10_000,
             },
             websocket: WebSocket {

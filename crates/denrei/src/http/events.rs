@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::streams;
+use super::{body, streams};
 use crate::app::{App, Publish};
 use crate::facts::Facts;
 use crate::identity::Identity;
@@ -36,7 +36,8 @@ pub(super) async fn publish(
     body: Body,
 ) -> Result<Response, Refusal> {
     let room = room_of(room)?;
-    let body = read(&app, body).await?;
+    let most = app.config.limits.message;
+    let body = body::read(&app, body, most).await.map_err(|unread| unread.refusal(most))?.bytes;
     // serde would take an array of the fields' values for the object.
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(Refusal::new(Code::InvalidMessage, "Invalid message format"));
@@ -279,16 +280,3 @@ fn room_of(room: Result<Path<String>, PathRejection>) -> Result<RoomName, Refusa
     Ok(RoomName::parse(&room)?)
 }
 
-/// Reads a body within the limits of size and time.
-async fn read(app: &App, body: Body) -> Result<Bytes, Refusal> {
-    let limits = &app.config.limits;
-    let read = axum::body::to_bytes(body, limits.message);
-    match tokio::time::timeout(limits.body, read).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(_)) => {
-            let sentence = format!("a body is at most {} bytes, and whole", limits.message);
-            Err(Refusal::new(Code::TooLarge, sentence))
-        }
-        Err(_) => Err(Refusal::new(Code::TooSlow, "the body took too long to arrive")),
-    }
-}

@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::facts::Facts;
 use crate::refusal::Refusal;
 
+mod body;
 mod events;
 mod health;
 mod socketio;

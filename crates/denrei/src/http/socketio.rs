@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::app::App;
 use crate::facts::Facts;
+use crate::http::body::{self, Unread};
 use crate::http::streams::{self, Unwrapped as Upgraded};
 use crate::socketio::channel::Arrival;
 use crate::socketio::connection::{self, Beginning};
@@ -74,8 +75,8 @@ async fn open(app: &Arc<App>, parts: &Parts, wire: engineio::Wire) -> Response {
     let Some(open) = app.admit().filter(|_| !app.is_stopping()) else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    let handshake = opening::handshake(app, &Facts::of(parts), address(parts));
-    let beginning = Beginning { open, wire, handshake, channel: None };
+    let caller = opening::caller(app, &Facts::of(parts), address(parts));
+    let beginning = Beginning { open, wire, caller, channel: None };
     let desk = connection::begin(beginning, app.hub.shard());
     let mut response = poll(app, &parts.headers, &desk).await;
     if let Some(name) = &app.config.socketio.cookie
@@ -87,38 +88,39 @@ async fn open(app: &Arc<App>, parts: &Parts, wire: engineio::Wire) -> Response {
 }
 
 async fn poll(app: &App, headers: &HeaderMap, desk: &Arc<Desk>) -> Response {
-    let (tell, told) = oneshot::channel();
-    desk.visit(Visit::Poll(tell));
-    respond(app, headers, desk, told).await
+    let mut asked = Asked::new(desk, Visit::Poll);
+    let told = (&mut asked.told).await;
+    respond(app, headers, told)
 }
 
-async fn post(app: &App, headers: &HeaderMap, desk: &Arc<Desk>, body: Body) -> Response {
+async fn post(app: &Arc<App>, headers: &HeaderMap, desk: &Arc<Desk>, body: Body) -> Response {
     let binary = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/octet-stream");
-    let limits = &app.config.limits;
-    let read = axum::body::to_bytes(body, app.config.socketio.max_payload);
-    let post = match tokio::time::timeout(limits.body, read).await {
-        Ok(Ok(body)) => Post::Body { body, binary },
-        Ok(Err(_)) => Post::TooBig,
-        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+    // The session knows of it before its body is here: a second one would be one too many.
+    let mut asked = Asked::new(desk, Visit::Post);
+    let most = app.config.socketio.max_payload;
+    let read = tokio::select! {
+        biased;
+        told = &mut asked.told => return respond(app, headers, told),
+        read = body::read(app, body, most) => read,
     };
-    let (tell, told) = oneshot::channel();
-    desk.visit(Visit::Post(post, tell));
-    respond(app, headers, desk, told).await
+    let (post, _held) = match read {
+        Ok(arrived) => (Post::Body { body: arrived.bytes.clone(), binary }, Some(arrived)),
+        Err(Unread::TooBig) => (Post::TooBig, None),
+        // The client cannot know what was taken of what it says: the session ends, as in Node.
+        Err(unread) => return unread.refusal(most).into_response(),
+    };
+    desk.visit(Visit::Body(post));
+    let told = (&mut asked.told).await;
+    respond(app, headers, told)
 }
 
-/// Waits for the session's answer. If the client goes before, the session is woken to notice.
-async fn respond(
+/// The session's answer as the request's. Without one it has ended, and is not known any more.
+fn respond(
     app: &App,
     headers: &HeaderMap,
-    desk: &Arc<Desk>,
-    told: oneshot::Receiver<engineio::Response>,
+    told: Result<engineio::Response, oneshot::error::RecvError>,
 ) -> Response {
-    let leaving = Leaving(Arc::clone(desk));
-    let Ok(response) = told.await else {
-        // The session has ended without an answer: it is not known any more.
-        return reject(Rejection::UnknownSession, Method::Get);
-    };
-    drop(leaving);
+    let Ok(response) = told else { return reject(Rejection::UnknownSession, Method::Get) };
     let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = (status, [(CACHE_CONTROL, "no-store")], Body::empty()).into_response();
     if !response.content_type.is_empty() {
@@ -139,12 +141,25 @@ async fn respond(
     answer
 }
 
-/// A request that its client may go from: wakes the session, which looks.
-struct Leaving(Arc<Desk>);
+/// A request that waits for the session's answer. Its client may go: then the session is woken to notice.
+struct Asked {
+    desk: Arc<Desk>,
+    told: oneshot::Receiver<engineio::Response>,
+}
 
-impl Drop for Leaving {
+impl Asked {
+    fn new(desk: &Arc<Desk>, what: impl FnOnce(oneshot::Sender<engineio::Response>) -> Visit) -> Self {
+        let (tell, told) = oneshot::channel();
+        desk.visit(what(tell));
+        Self { desk: Arc::clone(desk), told }
+    }
+}
+
+impl Drop for Asked {
     fn drop(&mut self) {
-        self.0.lane.outbox.wake();
+        // First the session can see it, then it is woken.
+        self.told.close();
+        self.desk.lane.outbox.wake();
     }
 }
 

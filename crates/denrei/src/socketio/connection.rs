@@ -31,6 +31,7 @@ use crate::socketio::channel::{Channel, Lost, translate};
 use crate::socketio::desk::{Desk, Post, Visit};
 use crate::socketio::engine;
 use crate::socketio::lane::{Lane, Order};
+use crate::socketio::opening::Caller;
 use crate::socketio::rooms::{self, Asked};
 use crate::socketio::{Handshake, Reason, Socket};
 use crate::wires::{Form, Speech};
@@ -42,7 +43,7 @@ type Engine = engineio::Session<Request>;
 pub(crate) struct Beginning {
     pub(crate) open: Open,
     pub(crate) wire: engineio::Wire,
-    pub(crate) handshake: Handshake,
+    pub(crate) caller: Caller,
     /// There if it begins with a WebSocket.
     pub(crate) channel: Option<Channel>,
 }
@@ -52,6 +53,10 @@ struct Connection {
     client: Client,
     channel: Option<Channel>,
     probe: Option<Channel>,
+    /// What a POST brought and was not read yet. There is one at a time.
+    post: Option<Post>,
+    /// The server is about to stop.
+    stopping: bool,
 }
 
 /// Everything but the transport.
@@ -61,6 +66,8 @@ struct Client {
     desk: Arc<Desk>,
     wire: engineio::Wire,
     handshake: Arc<Handshake>,
+    /// Why the first request does not say who it is.
+    refusal: Option<Box<Refusal>>,
     decoder: Decoder,
     /// The namespaces that the client is in, or about to be in.
     seats: Vec<(Arc<str>, Seat)>,
@@ -115,7 +122,7 @@ enum Late {
 
 /// Begins a connection; its task ends with it. Returns where requests find it.
 pub(crate) fn begin(beginning: Beginning, shard: &ShardHandle) -> Arc<Desk> {
-    let Beginning { open, wire, handshake, mut channel } = beginning;
+    let Beginning { open, wire, caller: Caller { handshake, refusal }, mut channel } = beginning;
     let app = Arc::clone(open.app());
     let config = &app.config.socketio;
     let parser = config.parser;
@@ -156,6 +163,7 @@ pub(crate) fn begin(beginning: Beginning, shard: &ShardHandle) -> Arc<Desk> {
         desk: Arc::clone(&desk),
         wire,
         handshake: Arc::new(handshake),
+        refusal,
         decoder: Decoder::new(parser, wire.version(), limits),
         seats: Vec::new(),
         under_way: UnderWay::default(),
@@ -176,7 +184,7 @@ pub(crate) fn begin(beginning: Beginning, shard: &ShardHandle) -> Arc<Desk> {
         client.join("/", None);
     }
     let engine = Engine::new(engine, transport, Duration::ZERO);
-    let connection = Box::new(Connection { engine, client, channel, probe: None });
+    let connection = Box::new(Connection { engine, client, channel, probe: None, post: None, stopping: false });
     tokio::spawn(connection.run());
     desk
 }
@@ -185,6 +193,10 @@ impl Connection {
     async fn run(mut self: Box<Self>) {
         while self.client.ended.is_none() {
             self.attend();
+            if self.stopping {
+                Box::pin(self.stop()).await;
+                break;
+            }
             if self.client.asked.is_some() || !self.client.late.is_empty() {
                 Box::pin(self.catch_up()).await;
                 continue;
@@ -223,8 +235,14 @@ impl Connection {
         for visit in self.client.desk.visits() {
             self.receive(visit);
         }
+        // Who has too much under way is not read: its POST waits, as its WebSocket would.
+        if self.client.may_read()
+            && let Some(post) = self.post.take()
+        {
+            self.read_post(&post);
+        }
         match self.client.session.attend() {
-            Some(Attention::Shutdown) => self.end(Reason::ServerShuttingDown),
+            Some(Attention::Shutdown) => self.stopping = true,
             // A client that cannot keep up with what must not be lost begins anew, and may recover.
             Some(Attention::Overflow) => self.end(Reason::TransportError),
             Some(Attention::Heartbeat) | None => {}
@@ -249,6 +267,16 @@ impl Connection {
         }
     }
 
+    /// The server stops.
+    async fn stop(&mut self) {
+        // What is under way is answered first, behind what the shard has to do: what is kept was acknowledged.
+        self.client.under_way.clone().settled().await;
+        self.client.session.outbox.shard().settled().await;
+        self.end(Reason::ServerShuttingDown);
+        // A client that does not poll at the moment cannot be told: no request comes in any more.
+        self.client.ended.get_or_insert(Reason::ServerShuttingDown);
+    }
+
     /// The server ends it: tells the client, as far as it can be told.
     fn end(&mut self, reason: Reason) {
         let now = self.client.now();
@@ -264,22 +292,28 @@ impl Connection {
                 let outputs = self.engine.get(now, request);
                 self.client.obey(outputs, &mut self.probe);
             }
-            Visit::Post(post, request) => {
+            Visit::Post(request) => {
                 let outputs = self.engine.post(now, request);
                 self.client.obey(outputs, &mut self.probe);
-                let outputs = match &post {
-                    Post::Body { body, binary: true } => self.engine.body(now, Body::Binary(body)),
-                    Post::Body { body, binary: false } => self.engine.body(now, Body::Text(body)),
-                    Post::TooBig => self.engine.too_big(now),
-                };
-                self.client.obey(outputs, &mut self.probe);
             }
+            Visit::Body(post) => self.post = Some(post),
             Visit::WebSocket(channel) => match self.engine.probe(now) {
                 Ok(()) => self.probe = Some(*channel),
                 Err(_) => channel.close(close::NORMAL),
             },
         }
         self.client.session.outbox.await_bytes(self.engine.is_polled() || self.channel.is_some());
+    }
+
+    /// Reads what a POST brought.
+    fn read_post(&mut self, post: &Post) {
+        let now = self.client.now();
+        let outputs = match post {
+            Post::Body { body, binary: true } => self.engine.body(now, Body::Binary(body)),
+            Post::Body { body, binary: false } => self.engine.body(now, Body::Text(body)),
+            Post::TooBig => self.engine.too_big(now),
+        };
+        self.client.obey(outputs, &mut self.probe);
     }
 
     /// Gives what is queued to the poll that waits for it.
@@ -342,7 +376,7 @@ impl Connection {
     }
 
     fn read(&mut self) {
-        let Self { engine, client, channel, probe } = self;
+        let Self { engine, client, channel, probe, .. } = self;
         let Some(mut main) = channel.take() else { return };
         client.session.outbox.hold();
         let read = main.read(|event| {
@@ -383,7 +417,7 @@ impl Connection {
     }
 
     fn read_probe(&mut self) {
-        let Self { engine, client, channel, probe } = self;
+        let Self { engine, client, channel, probe, .. } = self;
         let Some(mut trying) = probe.take() else { return };
         let mut steps = Vec::new();
         let read = trying.read(|event| {
@@ -669,8 +703,10 @@ impl Client {
                 let identity = admission::verify(access, &token)?;
                 Ok(Arc::new(self.handshake.identified(identity)))
             }
-            None if access.anonymous || self.handshake.identity().user.is_some() => Ok(Arc::clone(&self.handshake)),
-            None => Err(Refusal::new(Code::Unauthorized, "Authentication token required")),
+            None => match &self.refusal {
+                None => Ok(Arc::clone(&self.handshake)),
+                Some(refusal) => Err((**refusal).clone()),
+            },
         }
     }
 

@@ -32,8 +32,10 @@ pub(crate) struct Desk {
 pub(crate) enum Visit {
     /// It takes what is queued, or waits for something.
     Poll(oneshot::Sender<Response>),
-    /// It brings packets.
-    Post(Post, oneshot::Sender<Response>),
+    /// It brings packets, which follow as [`Visit::Body`].
+    Post(oneshot::Sender<Response>),
+    /// What the POST brought.
+    Body(Post),
     /// A WebSocket that wants to take over.
     WebSocket(Box<Channel>),
 }

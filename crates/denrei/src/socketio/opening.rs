@@ -13,6 +13,8 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use crate::admission;
 use crate::app::{App, Open};
 use crate::facts::Facts;
+use crate::identity::Identity;
+use crate::refusal::Refusal;
 use crate::socketio::Handshake;
 use crate::socketio::channel::{Arrival, Channel};
 use crate::socketio::connection::{self, Beginning};
@@ -75,7 +77,7 @@ pub(crate) struct Upgrade {
 
 enum What {
     /// It begins a session.
-    Begin(engineio::Wire, Handshake),
+    Begin(engineio::Wire, Caller),
     /// It comes to a session as a probe.
     Probe(Arc<Desk>),
 }
@@ -101,7 +103,7 @@ impl Upgrade {
     ) -> Result<Self, HandshakeError> {
         let agreed = agree(app, facts)?;
         let what = match purpose {
-            Purpose::Open(_) => What::Begin(wire, handshake(app, facts, address)),
+            Purpose::Open(_) => What::Begin(wire, caller(app, facts, address)),
             Purpose::Continue(desk) => What::Probe(desk),
         };
         Ok(Self { agreed, what })
@@ -111,20 +113,33 @@ impl Upgrade {
     pub(crate) fn arrive(self, open: Open, before: Vec<u8>, arrival: Arrival, shard: &ShardHandle) {
         let channel = Channel::new(open.app(), arrival, self.agreed.deflate, before, shard);
         match self.what {
-            What::Begin(wire, handshake) => {
-                connection::begin(Beginning { open, wire, handshake, channel: Some(channel) }, shard);
+            What::Begin(wire, caller) => {
+                connection::begin(Beginning { open, wire, caller, channel: Some(channel) }, shard);
             }
             What::Probe(desk) => desk.visit(Visit::WebSocket(Box::new(channel))),
         }
     }
 }
 
-/// The request as handlers see it.
-pub(crate) fn handshake(app: &App, facts: &Facts<'_>, address: IpAddr) -> Handshake {
-    // A wrong token is told in the namespace: there the client can be answered.
-    let identity = admission::identify(&app.config.access, facts).unwrap_or_default();
+/// Who begins a session, as the request says.
+pub(crate) struct Caller {
+    /// The request as handlers see it.
+    pub(crate) handshake: Handshake,
+    /// Why it does not say enough. That is told in the namespace: there the client can be answered, and can say more.
+    pub(crate) refusal: Option<Box<Refusal>>,
+}
+
+pub(crate) fn caller(app: &App, facts: &Facts<'_>, address: IpAddr) -> Caller {
+    let access = &app.config.access;
+    let (identity, refusal) = match admission::identify(access, facts) {
+        Ok(identity) => (identity, None),
+        // Where the house knows no tokens, what clients call one is the application's.
+        Err(_) if access.anonymous && access.secret.is_none() => (Identity::default(), None),
+        Err(refusal) => (Identity::default(), Some(refusal.into())),
+    };
     let url = if facts.query.is_empty() { facts.path.to_owned() } else { format!("{}?{}", facts.path, facts.query) };
-    Handshake::new(facts.headers.iter().copied(), &url, address, false, identity)
+    let handshake = Handshake::new(facts.headers.iter().copied(), &url, address, false, identity);
+    Caller { handshake, refusal }
 }
 
 /// Compresses a body in a way that its reader accepts: gzip, deflate (zlib's form), or not at all.

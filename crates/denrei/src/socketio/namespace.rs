@@ -16,13 +16,14 @@ use denrei_hub::{Audience, Draft, Emit, Hub, Message, Position, RoomName};
 use denrei_proto::socketio::Outgoing;
 
 use crate::app::now_ms;
+use crate::socketio::cluster::{Deed, Question, Replies, Reply};
 use crate::socketio::emit::{Flags, Packet, Targets};
 use crate::socketio::io::{Limits, WeakIo};
 use crate::socketio::listeners::{self, Handler, Listeners, OnAny, Run};
 use crate::socketio::names::HubRooms;
 use crate::socketio::recovery::{Entry, Sessions};
 use crate::socketio::{
-    Ack, Answer, Answers, Args, Broadcast, EmitError, ExpiredSession, Failure, Fetched, FromArgs, Io, Listener,
+    Ack, Answer, Answers, Args, Broadcast, EmitError, ExpiredSession, Failure, Fetched, FromArgs, Io, Listener, NodeAnswers,
     Outcome, Reason, Recovery, Rooms, Socket, SocketId, ToArgs, lock,
 };
 use crate::wires::EMITS;
@@ -224,6 +225,18 @@ impl Namespace {
         self.register(Handler::Expired(listeners::expired(handler)))
     }
 
+    /// Runs a handler for each event that another node sends with [`Namespace::server_side_emit`]. What it returns is the
+    /// answer, where one is asked for.
+    pub fn on_server_side<T, F, Fut>(&self, event: &str, handler: F) -> Listener
+    where
+        F: Fn(T) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: ToArgs + Send,
+        T: FromArgs,
+    {
+        self.register(Handler::ServerSide(event.into(), listeners::server_side(handler)))
+    }
+
     /// Takes off what was registered here.
     pub fn off(&self, listener: Listener) {
         let mut list = write(&self.0.listeners);
@@ -284,6 +297,33 @@ impl Namespace {
     /// Everybody: the beginning of a chain.
     pub fn broadcast(&self) -> Broadcast {
         Broadcast::new(self.clone())
+    }
+
+    /// Sends an event to the other nodes of the cluster, where [`Namespace::on_server_side`] hears it.
+    ///
+    /// # Errors
+    /// The event cannot have this name, or the arguments have no form in JSON.
+    pub fn server_side_emit(&self, event: &str, value: &(impl ToArgs + ?Sized)) -> Result<(), EmitError> {
+        self.elsewhere(&Deed::ServerSide(Packet::new(event, value)?));
+        Ok(())
+    }
+
+    /// Sends an event to the other nodes of the cluster and gathers what they answer within 5 s.
+    pub fn server_side_emit_with_ack<T: FromArgs>(
+        &self,
+        event: &str,
+        value: &(impl ToArgs + ?Sized),
+    ) -> Answer<Result<NodeAnswers<T>, EmitError>> {
+        let question = Packet::new(event, value).map(Question::ServerSide);
+        let replies = question.map(|question| self.inquire(question, Duration::from_secs(5)));
+        Answer::new(async move {
+            let Replies { replies, missing } = replies?.await;
+            let answers = replies.into_iter().filter_map(|reply| match reply {
+                Reply::ServerSide(args) => T::from_args(args).ok(),
+                _ => None,
+            });
+            Ok(NodeAnswers { received: answers.collect(), missing_nodes: missing })
+        })
     }
 
     /// A socket by its id, if it is on this node.
@@ -691,7 +731,7 @@ fn message(
         timestamp: now_ms(),
     };
     let attachments = packet.args.attachments().to_vec();
-    let emit = Emit { attachments, ack, offset: offset.cloned(), volatile: flags.volatile };
+    let emit = Emit { attachments, ack, offset: offset.cloned(), volatile: flags.volatile, uncompressed: flags.uncompressed };
     Arc::new(Message::emit(draft, emit))
 }
 

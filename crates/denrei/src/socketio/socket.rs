@@ -12,6 +12,7 @@ use denrei_proto::socketio::Outgoing;
 use tokio::runtime::Handle;
 
 use crate::socketio::ack::Waiting;
+use crate::socketio::cluster::Description;
 use crate::socketio::data::Kept;
 use crate::socketio::emit::{Flags, Packet};
 use crate::socketio::lane::{Lane, Order};
@@ -21,7 +22,7 @@ use crate::socketio::queue::Queue;
 use crate::socketio::recovery::Session;
 use crate::socketio::{
     Ack, AckError, Answer, Args, Broadcast, Data, Direct, EmitError, Failure, FromArgs, Handshake, Listener, Namespace,
-    Outcome, Reason, RemoteSocket, Rooms, SocketId, ToArgs, lock,
+    Outcome, Reason, Rooms, SocketId, ToArgs, lock,
 };
 use crate::wires::EMITS;
 
@@ -349,13 +350,6 @@ impl Socket {
             table.leave(reader.room(), self.0.key);
         }
         drop((state, table));
-    }
-
-    /// Leaves rooms.
-    pub(crate) fn leave_rooms(&self, rooms: &[Arc<str>]) {
-        for room in rooms {
-            self.leave_room(room);
-        }
     }
 
     /// The rooms that it is in, its own id first.
@@ -699,14 +693,13 @@ impl Socket {
     }
 
     /// What other nodes and the application see of it.
-    pub(crate) fn describe(&self) -> RemoteSocket {
+    pub(crate) fn describe(&self) -> Description {
         let auth = self.auth().unwrap_or_default();
-        RemoteSocket {
+        Description {
             id: self.id().clone(),
             handshake: self.0.handshake.to_json(&auth),
             rooms: self.rooms(),
             data: self.data().to_json(),
-            namespace: self.0.namespace.clone(),
         }
     }
 }

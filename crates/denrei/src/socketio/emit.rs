@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use crate::socketio::cluster::{Deed, Question, Replies, Reply};
 use crate::socketio::names::{EventNameError, event_name};
 use crate::socketio::{
-    AckError, Answer, Answers, Args, ArgsError, Fetched, FromArgs, Namespace, RemoteSocket, Rooms, Socket, SocketId, ToArgs, ack,
+    AckError, Answer, Answers, Args, ArgsError, Fetched, FromArgs, Namespace, RemoteSocket, Rooms, Socket, SocketId,
+    ToArgs, ack,
 };
 
 /// Why an event was not emitted.

@@ -72,6 +72,8 @@ pub struct Emit {
     pub offset: Option<Position>,
     /// Who cannot be written to at once does not get it.
     pub volatile: bool,
+    /// It is not worth compressing, or already is.
+    pub uncompressed: bool,
 }
 
 /// An event with its place in the room's log.

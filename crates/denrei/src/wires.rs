@@ -84,6 +84,12 @@ impl Speech {
         SPEECHES.get(usize::from(wire.0.checked_sub(SOCKET_IO)?)).copied()
     }
 
+    /// The same to the client, but that nothing is deflated.
+    fn uncompressed(self) -> Self {
+        let form = if self.form == Form::Deflated { Form::Frames(engineio::Wire::V4) } else { self.form };
+        Self { form, ..self }
+    }
+
     /// A packet for one client or many.
     pub(crate) fn packet(self, packet: &Outgoing<'_>, deflate: &DeflateConfig) -> Bytes {
         match self.form {
@@ -155,6 +161,8 @@ fn speak(speech: Speech, message: &Message, dialect: Dialect, most: u32, deflate
         Kind::Emit(emit) => (emit.ack, emit.offset.as_ref().map(ToString::to_string)),
         Kind::Broadcast | Kind::Direct => (None, None),
     };
+    let plain = matches!(&message.kind, Kind::Emit(emit) if emit.uncompressed);
+    let speech = if plain { speech.uncompressed() } else { speech };
     speech.packet(&Outgoing::event(namespace, id, event, &args, offset.as_deref()), deflate)
 }
 

@@ -7,8 +7,10 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use denrei_proto::socketio::Outgoing;
+use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -132,12 +134,14 @@ pub struct Answers<T> {
     pub missing: Vec<SocketId>,
     /// Who answered something else than was asked for.
     pub invalid: Vec<SocketId>,
+    /// Nodes that did not answer in time, so that nobody knows who is missing there.
+    pub missing_nodes: Vec<String>,
 }
 
 impl<T> Answers<T> {
     /// Whether everybody gave an answer.
     pub fn is_complete(&self) -> bool {
-        self.missing.is_empty() && self.invalid.is_empty()
+        self.missing.is_empty() && self.invalid.is_empty() && self.missing_nodes.is_empty()
     }
 
     /// The answers alone.
@@ -219,43 +223,64 @@ pub(crate) fn ask<T: FromArgs>(
     })
 }
 
-/// The same for several clients. Those that wait for too many answers already are not asked, and missing.
-pub(crate) fn ask_all<T: FromArgs>(
+/// The same for several clients: asks those that `send` is given. Those that wait for too many answers already are not
+/// asked, and missing.
+pub(crate) fn ask_all(
     sockets: Vec<Socket>,
     id: u64,
-    deadline: Option<Instant>,
-    send: impl FnOnce(Vec<Socket>),
-) -> Answer<Answers<T>> {
+    patience: Duration,
+    send: impl FnOnce(&[Socket]),
+) -> BoxFuture<'static, Gathered> {
+    let deadline = after(patience);
     let collector = Arc::new(Collector::default());
     let everybody: Vec<_> = sockets.iter().map(|socket| socket.id().clone()).collect();
-    let asked: Vec<_> = sockets
-        .into_iter()
-        .filter(|socket| {
-            let waiter = Waiter::Several(Arc::clone(&collector));
-            socket.waiting().add(id, waiter, socket.namespace().limits().acks)
-        })
-        .collect();
+    let mut asked = sockets;
+    asked.retain(|socket| {
+        let waiter = Waiter::Several(Arc::clone(&collector));
+        socket.waiting().add(id, waiter, socket.namespace().limits().acks)
+    });
     collector.expect(asked.len());
-    let guard = Asked { sockets: asked.clone(), id };
-    send(asked);
+    let guard = Asked { sockets: asked, id };
+    send(&guard.sockets);
     for socket in guard.sockets.iter().filter(|socket| socket.has_left()) {
         socket.waiting().end();
     }
-    Answer::new(async move {
+    Box::pin(async move {
         let _guard = guard;
         within(deadline, collector.complete()).await;
-        let mut answers = Answers { received: Vec::new(), missing: Vec::new(), invalid: Vec::new() };
-        let mut heard = HashSet::new();
-        for (by, args) in collector.take() {
-            heard.insert(by.clone());
-            match T::from_args(args) {
-                Ok(value) => answers.received.push((by, value)),
-                Err(_) => answers.invalid.push(by),
+        let answers = collector.take();
+        let heard: HashSet<_> = answers.iter().map(|(by, _)| by).collect();
+        let missing = everybody.into_iter().filter(|id| !heard.contains(id)).collect();
+        Gathered { answers, missing }
+    })
+}
+
+/// What clients have answered, as it came.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gathered {
+    pub(crate) answers: Vec<(SocketId, Args)>,
+    pub(crate) missing: Vec<SocketId>,
+}
+
+impl<T: FromArgs> Answers<T> {
+    pub(crate) fn of(gathered: impl IntoIterator<Item = Gathered>, missing_nodes: Vec<String>) -> Self {
+        let mut all = Self { received: Vec::new(), missing: Vec::new(), invalid: Vec::new(), missing_nodes };
+        for Gathered { answers, missing } in gathered {
+            all.missing.extend(missing);
+            for (by, args) in answers {
+                match T::from_args(args) {
+                    Ok(value) => all.received.push((by, value)),
+                    Err(_) => all.invalid.push(by),
+                }
             }
         }
-        answers.missing = everybody.into_iter().filter(|id| !heard.contains(id)).collect();
-        answers
-    })
+        all
+    }
+}
+
+/// The end of a wait that begins now; none when it is beyond the clock, which is never.
+pub(crate) fn after(patience: Duration) -> Option<Instant> {
+    Instant::now().checked_add(patience)
 }
 
 async fn within<T>(deadline: Option<Instant>, wait: impl Future<Output = T>) -> Option<T> {

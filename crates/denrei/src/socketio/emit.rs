@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use denrei_hub::{InvalidName, Name};
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
+use crate::socketio::cluster::{Deed, Question, Replies, Reply};
 use crate::socketio::names::{EventNameError, event_name};
 use crate::socketio::{
-    AckError, Answer, Answers, Args, ArgsError, Fetched, FromArgs, Namespace, Rooms, Socket, SocketId, ToArgs, ack,
+    AckError, Answer, Answers, Args, ArgsError, Fetched, FromArgs, Namespace, RemoteSocket, Rooms, Socket, SocketId,
+    ToArgs, ack,
 };
 
 /// Why an event was not emitted.
@@ -55,8 +58,7 @@ pub(crate) struct Flags {
 
 impl Flags {
     fn deadline(&self) -> Option<Instant> {
-        // What is beyond the clock is never.
-        self.timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+        self.timeout.and_then(ack::after)
     }
 }
 
@@ -150,10 +152,7 @@ impl Broadcast {
     /// # Errors
     /// The event cannot have this name, or the arguments have no form in JSON.
     pub fn emit(&self, event: &str, value: &(impl ToArgs + ?Sized)) -> Result<(), EmitError> {
-        let packet = Packet::new(event, value)?;
-        for namespace in self.namespace.concrete() {
-            namespace.broadcast_to(&self.targets, &packet, self.flags);
-        }
+        self.everywhere(&Deed::Emit(self.targets.clone(), Packet::new(event, value)?, self.flags));
         Ok(())
     }
 
@@ -167,30 +166,15 @@ impl Broadcast {
             Ok(packet) => packet,
             Err(error) => return Answer::new(std::future::ready(Err(error))),
         };
-        let deadline = match self.flags.timeout {
-            Some(_) => self.flags.deadline(),
-            None => Some(Instant::now() + Self::PATIENCE),
-        };
-        let asked: Vec<Answer<Answers<T>>> = self
-            .namespace
-            .concrete()
-            .into_iter()
-            .map(|namespace| {
-                let id = namespace.next_ack();
-                let sockets = namespace.members(&self.targets);
-                let send = |sockets: Vec<Socket>| namespace.send_to(&sockets, &packet, Some(id), self.flags);
-                ack::ask_all(sockets, id, deadline, send)
-            })
-            .collect();
+        let question = Question::Emit(self.targets.clone(), packet, self.flags);
+        let replies = self.inquire(question);
         Answer::new(async move {
-            let mut all = Answers { received: Vec::new(), missing: Vec::new(), invalid: Vec::new() };
-            for answers in asked {
-                let Answers { received, missing, invalid } = answers.await;
-                all.received.extend(received);
-                all.missing.extend(missing);
-                all.invalid.extend(invalid);
-            }
-            Ok(all)
+            let Replies { replies, missing } = replies.await;
+            let gathered = replies.into_iter().filter_map(|reply| match reply {
+                Reply::Answers(gathered) => Some(gathered),
+                _ => None,
+            });
+            Ok(Answers::of(gathered, missing))
         })
     }
 
@@ -198,43 +182,57 @@ impl Broadcast {
 
     /// The sockets, of all nodes.
     pub async fn fetch_sockets(&self) -> Fetched {
-        let sockets = self.sockets().iter().map(Socket::describe).collect();
-        Fetched { sockets, missing_nodes: Vec::new() }
+        let Replies { replies, missing } = self.inquire(Question::Fetch(self.targets.clone())).await;
+        let described = replies.into_iter().filter_map(|reply| match reply {
+            Reply::Sockets(sockets) => Some(sockets),
+            _ => None,
+        });
+        let namespace = &self.namespace;
+        let sockets = described.flatten().map(|described| RemoteSocket::new(namespace, described)).collect();
+        Fetched { sockets, missing_nodes: missing }
     }
 
     /// Has the sockets join rooms; those that may not, or are in too many, do not.
     pub fn sockets_join(&self, rooms: impl Rooms) {
-        let rooms = listed(rooms);
-        for socket in self.sockets() {
-            if let Err(error) = socket.join(&rooms) {
-                tracing::debug!(%error, "a socket did not join");
-            }
-        }
+        self.everywhere(&Deed::Join(self.targets.clone(), listed(rooms)));
     }
 
     /// Has the sockets leave rooms.
     pub fn sockets_leave(&self, rooms: impl Rooms) {
-        let rooms = listed(rooms);
-        for socket in self.sockets() {
-            socket.leave_rooms(&rooms);
-        }
+        self.everywhere(&Deed::Leave(self.targets.clone(), listed(rooms)));
     }
 
-    /// Takes the sockets out of the namespace, or ends their connections.
+    /// Takes the sockets out of the namespace, or (`close`) ends their connections.
     pub fn disconnect_sockets(&self, close: bool) {
-        for socket in self.sockets() {
-            socket.disconnect(close);
-        }
+        self.everywhere(&Deed::Disconnect(self.targets.clone(), close));
     }
 
-    fn sockets(&self) -> Vec<Socket> {
-        self.namespace.concrete().into_iter().flat_map(|namespace| namespace.members(&self.targets)).collect()
+    fn everywhere(&self, deed: &Deed) {
+        self.namespace.everywhere(deed, self.flags.local);
+    }
+
+    /// Asks this node and the others.
+    fn inquire(&self, question: Question) -> BoxFuture<'static, Replies> {
+        let patience = self.flags.timeout.unwrap_or(Self::PATIENCE);
+        let here = self.namespace.answer(&question, patience);
+        let there = (!self.flags.local).then(|| self.namespace.inquire(question, patience));
+        Box::pin(async move {
+            let there = async move {
+                match there {
+                    Some(there) => there.await,
+                    None => Replies::default(),
+                }
+            };
+            let (here, mut all) = tokio::join!(here, there);
+            all.replies.extend(here);
+            all
+        })
     }
 }
 
-fn listed(rooms: impl Rooms) -> Vec<Arc<str>> {
-    let mut list: Vec<Arc<str>> = Vec::new();
-    rooms.each(&mut |room| list.push(room.into()));
+fn listed(rooms: impl Rooms) -> Vec<String> {
+    let mut list = Vec::new();
+    rooms.each(&mut |room| list.push(room.to_owned()));
     list
 }
 

@@ -4,7 +4,7 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
 use denrei_hub::Hub;
@@ -13,6 +13,7 @@ use denrei_proto::socketio::Outgoing;
 use serde_json::Value;
 use tokio::runtime::Handle;
 
+use crate::socketio::cluster::Peers;
 use crate::socketio::lane::{Lane, Order};
 use crate::socketio::listeners::{self, contained};
 use crate::socketio::names::HubRooms;
@@ -36,6 +37,7 @@ struct Inner {
     spaces: Mutex<Spaces>,
     middlewares: RwLock<Vec<Middleware>>,
     states: RwLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    peers: OnceLock<Arc<dyn Peers>>,
 }
 
 /// Bounds of what one socket may have.
@@ -70,6 +72,7 @@ impl Io {
             spaces: Mutex::default(),
             middlewares: RwLock::default(),
             states: RwLock::default(),
+            peers: OnceLock::new(),
         }))
     }
 
@@ -216,6 +219,26 @@ impl Io {
     pub(crate) fn children(&self, parent: &Namespace) -> Vec<Namespace> {
         let spaces = lock(&self.0.spaces);
         spaces.named.values().filter(|namespace| namespace.is_child_of(parent)).cloned().collect()
+    }
+
+    /// The other nodes, where there are any.
+    pub(crate) fn peers(&self) -> Option<Arc<dyn Peers>> {
+        self.0.peers.get().cloned()
+    }
+
+    /// The node becomes one of several; once.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the bus between nodes comes with it"))]
+    pub(crate) fn meet(&self, peers: Arc<dyn Peers>) {
+        // A node is of one cluster.
+        let _ = self.0.peers.set(peers);
+    }
+
+    /// A namespace or pattern that another node names.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the bus between nodes comes with it"))]
+    pub(crate) fn known(&self, name: &str) -> Option<Namespace> {
+        let spaces = lock(&self.0.spaces);
+        let pattern = || spaces.patterns.iter().map(|(_, parent)| parent).find(|parent| parent.name() == name);
+        spaces.named.get(name).or_else(pattern).filter(|_| !name.is_empty()).cloned()
     }
 
     /// Forgets a namespace if nobody can come to need it in the meantime.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
-use crate::socketio::{Ack, Args, ExpiredSession, Failure, FromArgs, Outcome, Reason, Socket};
+use crate::socketio::{Ack, Args, ExpiredSession, Failure, FromArgs, Outcome, Reason, Socket, ToArgs};
 
 /// The number of something that was registered, to take it off again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +34,16 @@ pub(crate) enum Handler {
     Disconnecting(OnReason),
     Disconnect(OnReason),
     Expired(Arc<dyn Fn(ExpiredSession) -> Run + Send + Sync>),
+    ServerSide(Box<str>, OnServerSide),
 }
 
 pub(crate) type OnEvent = Arc<dyn Fn(Socket, Args, Ack) -> Run + Send + Sync>;
 pub(crate) type OnAny = Arc<dyn Fn(Socket, String, Args) -> Run + Send + Sync>;
 pub(crate) type OnOutgoing = Arc<dyn Fn(&Socket, &str, &Args) + Send + Sync>;
 pub(crate) type OnReason = Arc<dyn Fn(Socket, Reason) -> Run + Send + Sync>;
+
+pub(crate) type OnServerSide =
+    Arc<dyn Fn(Args) -> Pin<Box<dyn Future<Output = Result<Args, Failure>> + Send>> + Send + Sync>;
 
 /// Makes a handler of one that takes a value.
 pub(crate) fn event<T, F, Fut>(handler: F) -> OnEvent
@@ -55,6 +59,24 @@ where
         Box::pin(async move {
             let value = T::from_args(args)?;
             handler(socket, value, ack).await.into_result()
+        })
+    })
+}
+
+/// Makes a handler of one that takes a value and answers with another.
+pub(crate) fn server_side<T, F, Fut>(handler: F) -> OnServerSide
+where
+    F: Fn(T) -> Fut + Send + Sync + 'static,
+    Fut: Future + Send + 'static,
+    Fut::Output: ToArgs + Send,
+    T: FromArgs,
+{
+    let handler = Arc::new(handler);
+    Arc::new(move |args| {
+        let handler = Arc::clone(&handler);
+        Box::pin(async move {
+            let value = T::from_args(args)?;
+            Ok(handler(value).await.to_args()?)
         })
     })
 }

@@ -34,7 +34,7 @@
 //! # Reading order
 //! `io` finds a client its namespace and lets it in; `namespace` knows who is where and sends; `socket` is one client;
 //! `queue` runs its handlers, which `listeners` keeps; `emit` and `ack` are what an application says and hears;
-//! `recovery` brings back who was cut off. `lane` is the boundary to the connection.
+//! `recovery` brings back who was cut off; `cluster` is the seam to other nodes. `lane` is the boundary to the connection.
 //!
 //! Below it: `opening` says what a request is for, `desk` is where requests find their session, `connection` is the one
 //! loop of a client's connection, whatever carries it, `channel` its WebSocket, `rooms` namespace `/` where no application
@@ -45,6 +45,7 @@ pub(crate) mod admin;
 mod args;
 pub(crate) mod bundle;
 pub(crate) mod channel;
+mod cluster;
 pub(crate) mod connection;
 mod data;
 pub(crate) mod desk;
@@ -84,7 +85,7 @@ pub use names::{InvalidNamespace, Rooms, SocketId};
 pub use namespace::Namespace;
 pub use reason::Reason;
 pub use recovery::{ExpiredSession, Recovery};
-pub use remote::{Fetched, RemoteSocket};
+pub use remote::{Fetched, NodeAnswers, RemoteSocket};
 pub use socket::{JoinError, Socket};
 
 

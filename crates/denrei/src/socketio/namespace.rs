@@ -5,27 +5,29 @@
 //! (`io.rs`) → sessions ([`Sessions`]) → [`Table`] → state of a socket → everything else, which is taken alone. The hub
 //! is called under these; it never calls back but into a log's `done`, which takes none.
 
-use std::collections::{HashMap, HashSet};
+mod operators;
+mod sending;
+mod table;
+
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use denrei_hub::{Audience, Draft, Emit, Hub, Message, Position, RoomName};
-use denrei_proto::socketio::Outgoing;
+use denrei_hub::Hub;
 
-use crate::app::now_ms;
-use crate::socketio::emit::{Flags, Packet, Targets};
+use crate::socketio::cluster::{Deed, Question, Replies, Reply};
+use crate::socketio::emit::Packet;
 use crate::socketio::io::{Limits, WeakIo};
 use crate::socketio::listeners::{self, Handler, Listeners, OnAny, Run};
 use crate::socketio::names::HubRooms;
-use crate::socketio::recovery::{Entry, Sessions};
+use crate::socketio::namespace::table::Table;
+use crate::socketio::recovery::Sessions;
 use crate::socketio::{
-    Ack, Answer, Answers, Args, Broadcast, EmitError, ExpiredSession, Failure, Fetched, FromArgs, Io, Listener,
-    Outcome, Reason, Recovery, Rooms, Socket, SocketId, ToArgs, lock,
+    Ack, Answer, Args, Broadcast, EmitError, ExpiredSession, Failure, FromArgs, Io, Listener, NodeAnswers, Outcome,
+    Reason, Recovery, Socket, ToArgs, lock,
 };
-use crate::wires::EMITS;
 
 /// A namespace, or the pattern of some. Cheap to clone.
 ///
@@ -61,59 +63,6 @@ struct Inner {
 }
 
 pub(crate) type Middleware = Arc<dyn Fn(Socket) -> Run + Send + Sync>;
-
-/// Who is where.
-#[derive(Default)]
-pub(crate) struct Table {
-    sockets: HashMap<u64, Socket>,
-    ids: HashMap<SocketId, u64>,
-    rooms: HashMap<RoomName, HashSet<u64>>,
-}
-
-impl Table {
-    pub(crate) fn enter(&mut self, socket: &Socket) {
-        self.sockets.insert(socket.key(), socket.clone());
-        self.ids.insert(socket.id().clone(), socket.key());
-    }
-
-    pub(crate) fn exit(&mut self, socket: &Socket) {
-        self.sockets.remove(&socket.key());
-        // A socket that has come back has the same id.
-        if self.ids.get(socket.id()) == Some(&socket.key()) {
-            self.ids.remove(socket.id());
-        }
-    }
-
-    pub(crate) fn join(&mut self, room: &RoomName, socket: u64) {
-        match self.rooms.get_mut(room) {
-            Some(members) => members.insert(socket),
-            None => self.rooms.entry(room.clone()).or_default().insert(socket),
-        };
-    }
-
-    pub(crate) fn leave(&mut self, room: &RoomName, socket: u64) {
-        if let Some(members) = self.rooms.get_mut(room) {
-            members.remove(&socket);
-            if members.is_empty() {
-                self.rooms.remove(room);
-            }
-        }
-    }
-
-    pub(crate) fn socket(&self, id: &str) -> Option<&Socket> {
-        self.sockets.get(self.ids.get(id)?)
-    }
-
-    /// Those in a room, or the one with this id.
-    fn members<'a>(&'a self, rooms: &HubRooms, room: &str) -> impl Iterator<Item = u64> + use<'a> {
-        let own = self.socket(room).map(Socket::key);
-        let members = match own {
-            None => rooms.room(room).ok().and_then(|name| self.rooms.get(&name)),
-            Some(_) => None,
-        };
-        own.into_iter().chain(members.into_iter().flatten().copied())
-    }
-}
 
 impl Namespace {
     /// Its name, or the pattern as it was written.
@@ -224,6 +173,18 @@ impl Namespace {
         self.register(Handler::Expired(listeners::expired(handler)))
     }
 
+    /// Runs a handler for each event that another node sends with [`Namespace::server_side_emit`]. What it returns is the
+    /// answer, where one is asked for.
+    pub fn on_server_side<T, F, Fut>(&self, event: &str, handler: F) -> Listener
+    where
+        F: Fn(T) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: ToArgs + Send,
+        T: FromArgs,
+    {
+        self.register(Handler::ServerSide(event.into(), listeners::server_side(handler)))
+    }
+
     /// Takes off what was registered here.
     pub fn off(&self, listener: Listener) {
         let mut list = write(&self.0.listeners);
@@ -286,6 +247,33 @@ impl Namespace {
         Broadcast::new(self.clone())
     }
 
+    /// Sends an event to the other nodes of the cluster, where [`Namespace::on_server_side`] hears it.
+    ///
+    /// # Errors
+    /// The event cannot have this name, or the arguments have no form in JSON.
+    pub fn server_side_emit(&self, event: &str, value: &(impl ToArgs + ?Sized)) -> Result<(), EmitError> {
+        self.elsewhere(&Deed::ServerSide(Packet::new(event, value)?));
+        Ok(())
+    }
+
+    /// Sends an event to the other nodes of the cluster and gathers what they answer within 5 s.
+    pub fn server_side_emit_with_ack<T: FromArgs>(
+        &self,
+        event: &str,
+        value: &(impl ToArgs + ?Sized),
+    ) -> Answer<Result<NodeAnswers<T>, EmitError>> {
+        let question = Packet::new(event, value).map(Question::ServerSide);
+        let replies = question.map(|question| self.inquire(question, Duration::from_secs(5)));
+        Answer::new(async move {
+            let Replies { replies, missing } = replies?.await;
+            let answers = replies.into_iter().filter_map(|reply| match reply {
+                Reply::ServerSide(args) => T::from_args(args).ok(),
+                _ => None,
+            });
+            Ok(NodeAnswers { received: answers.collect(), missing_nodes: missing })
+        })
+    }
+
     /// A socket by its id, if it is on this node.
     pub fn socket(&self, id: &str) -> Option<Socket> {
         self.concrete().iter().find_map(|namespace| namespace.table().socket(id).cloned())
@@ -293,91 +281,9 @@ impl Namespace {
 
     /// How many sockets are on this node.
     pub fn socket_count(&self) -> usize {
-        self.concrete().iter().map(|namespace| namespace.table().sockets.len()).sum()
+        self.concrete().iter().map(|namespace| namespace.table().all().len()).sum()
     }
 }
-
-/// The operators of [`Broadcast`], to begin with.
-macro_rules! operators {
-    ($owner:ty) => {
-        impl $owner {
-            /// Those in these rooms, or with these ids.
-            pub fn to(&self, rooms: impl Rooms) -> Broadcast {
-                self.broadcast().to(rooms)
-            }
-
-            /// The same as `to`.
-            pub fn in_(&self, rooms: impl Rooms) -> Broadcast {
-                self.broadcast().to(rooms)
-            }
-
-            /// Everybody but those in these rooms.
-            pub fn except(&self, rooms: impl Rooms) -> Broadcast {
-                self.broadcast().except(rooms)
-            }
-
-            /// Everybody on this node.
-            pub fn local(&self) -> Broadcast {
-                self.broadcast().local()
-            }
-
-            /// Everybody who can be written to at this moment.
-            pub fn volatile(&self) -> Broadcast {
-                self.broadcast().volatile()
-            }
-
-            /// Whether the next emit may be compressed on its way; default true.
-            pub fn compress(&self, compress: bool) -> Broadcast {
-                self.broadcast().compress(compress)
-            }
-
-            /// How long the next emit waits for answers; default 5 s.
-            pub fn timeout(&self, timeout: Duration) -> Broadcast {
-                self.broadcast().timeout(timeout)
-            }
-
-            /// Sends everybody an event; see [`Broadcast::emit`].
-            ///
-            /// # Errors
-            /// The event cannot have this name, or the arguments have no form in JSON.
-            pub fn emit(&self, event: &str, value: &(impl ToArgs + ?Sized)) -> Result<(), EmitError> {
-                self.broadcast().emit(event, value)
-            }
-
-            /// Sends everybody an event and gathers what they answer; see [`Broadcast::emit_with_ack`].
-            pub fn emit_with_ack<T: FromArgs>(
-                &self,
-                event: &str,
-                value: &(impl ToArgs + ?Sized),
-            ) -> Answer<Result<Answers<T>, EmitError>> {
-                self.broadcast().emit_with_ack(event, value)
-            }
-
-            /// All sockets, of all nodes.
-            pub async fn fetch_sockets(&self) -> Fetched {
-                self.broadcast().fetch_sockets().await
-            }
-
-            /// Has all sockets join rooms.
-            pub fn sockets_join(&self, rooms: impl Rooms) {
-                self.broadcast().sockets_join(rooms);
-            }
-
-            /// Has all sockets leave rooms.
-            pub fn sockets_leave(&self, rooms: impl Rooms) {
-                self.broadcast().sockets_leave(rooms);
-            }
-
-            /// Takes everybody out of the namespace, or (`close`) ends their connections.
-            pub fn disconnect_sockets(&self, close: bool) {
-                self.broadcast().disconnect_sockets(close);
-            }
-        }
-    };
-}
-
-operators!(Namespace);
-operators!(Io);
 
 /// What the other parts of a server's namespaces call.
 impl Namespace {
@@ -509,134 +415,8 @@ impl Namespace {
             io.remove_if(self, || {
                 self.0.visits.load(Ordering::Relaxed) == 0
                     && !self.sessions().is_some_and(Sessions::is_waiting)
-                    && self.table().sockets.is_empty()
+                    && self.table().all().len() == 0
             });
-        }
-    }
-
-    // Sending.
-
-    /// Sends an event to whom it is for.
-    pub(crate) fn broadcast_to(&self, targets: &Targets, packet: &Packet, flags: Flags) {
-        self.tell_outgoing(packet, || self.members(targets));
-        let send = |offset: Option<&Position>| {
-            if let Some(socket) = targets.single().and_then(|id| self.socket(id)) {
-                return self.hand(&socket, packet, None, offset, flags);
-            }
-            let audience = self.audience(targets);
-            if let Some(room) =
-                audience.rooms.first().or_else(|| (!audience.connections.is_empty()).then(|| self.rooms().all()))
-            {
-                let message = message(room, packet, None, offset, flags);
-                self.0.hub.scatter(audience, &message);
-            }
-        };
-        match self.sessions() {
-            Some(sessions) => {
-                let draft = (!flags.volatile).then(|| Entry::draft(targets, packet)).flatten();
-                sessions.emit(draft, |offset| send(Some(offset)));
-            }
-            None => send(None),
-        }
-    }
-
-    /// Sends one socket an event.
-    pub(crate) fn tell(&self, socket: &Socket, packet: &Packet, ack: Option<u64>, flags: Flags) {
-        if socket.has_left() {
-            return;
-        }
-        self.tell_outgoing(packet, || vec![socket.clone()]);
-        match self.sessions().filter(|_| ack.is_none()) {
-            Some(sessions) => {
-                let targets = Targets::one(socket.id());
-                let draft = (!flags.volatile).then(|| Entry::draft(&targets, packet)).flatten();
-                sessions.emit(draft, |offset| self.hand(socket, packet, None, Some(offset), flags));
-            }
-            None => self.hand(socket, packet, ack, None, flags),
-        }
-    }
-
-    /// Sends these sockets an event that they are to answer.
-    pub(crate) fn send_to(&self, sockets: &[Socket], packet: &Packet, ack: Option<u64>, flags: Flags) {
-        if sockets.is_empty() {
-            return;
-        }
-        self.tell_outgoing(packet, || sockets.to_vec());
-        let connections = sockets.iter().map(|socket| Arc::clone(&socket.lane().outbox)).collect();
-        let audience = Audience { connections, dialect: EMITS, ..Audience::default() };
-        self.0.hub.scatter(audience, &message(self.rooms().all(), packet, ack, None, flags));
-    }
-
-    fn hand(&self, socket: &Socket, packet: &Packet, ack: Option<u64>, offset: Option<&Position>, flags: Flags) {
-        let lane = socket.lane();
-        if flags.volatile || flags.uncompressed {
-            let connections = vec![Arc::clone(&lane.outbox)];
-            let audience = Audience { connections, dialect: EMITS, ..Audience::default() };
-            return self.0.hub.scatter(audience, &message(self.rooms().all(), packet, ack, offset, flags));
-        }
-        let offset = offset.map(Position::to_string);
-        lane.send(&Outgoing::event(self.name(), ack, packet.event.as_str(), &packet.args, offset.as_deref()));
-    }
-
-    fn audience(&self, targets: &Targets) -> Audience {
-        let mut audience = Audience { dialect: EMITS, ..Audience::default() };
-        let rooms = self.rooms();
-        match &targets.rooms {
-            None => audience.rooms.push(rooms.all().clone()),
-            Some(names) => {
-                for name in names {
-                    match self.by_id(name) {
-                        Some(socket) => audience.connections.push(Arc::clone(&socket.lane().outbox)),
-                        // A name that no room can have is that of no room.
-                        None => audience.rooms.extend(rooms.room(name)),
-                    }
-                }
-            }
-        }
-        for name in &targets.except {
-            match self.by_id(name) {
-                Some(socket) => audience.except_connections.push(socket.lane().outbox.number()),
-                None => audience.except.extend(rooms.room(name)),
-            }
-        }
-        audience
-    }
-
-    fn by_id(&self, name: &str) -> Option<Socket> {
-        (name.len() == SocketId::LENGTH).then(|| self.table().socket(name).cloned())?
-    }
-
-    /// The sockets that are meant, each once.
-    pub(crate) fn members(&self, targets: &Targets) -> Vec<Socket> {
-        let table = self.table();
-        let rooms = self.rooms();
-        let mut had: HashSet<u64> = HashSet::new();
-        for name in &targets.except {
-            had.extend(table.members(rooms, name));
-        }
-        match &targets.rooms {
-            None => {
-                table.sockets.iter().filter(|(key, _)| !had.contains(key)).map(|(_, socket)| socket.clone()).collect()
-            }
-            Some(names) => {
-                let keys = names.iter().flat_map(|name| table.members(rooms, name));
-                keys.filter(|key| had.insert(*key)).filter_map(|key| table.sockets.get(&key).cloned()).collect()
-            }
-        }
-    }
-
-    fn tell_outgoing(&self, packet: &Packet, receivers: impl FnOnce() -> Vec<Socket>) {
-        if self.lineage().all(|namespace| namespace.0.outgoing.load(Ordering::Relaxed) == 0) {
-            return;
-        }
-        for socket in receivers() {
-            let outgoing = socket.listeners(|handler| match handler {
-                Handler::Outgoing(handler) => Some(handler.clone()),
-                _ => None,
-            });
-            for handler in outgoing {
-                handler(&socket, packet.event.as_str(), &packet.args);
-            }
         }
     }
 }
@@ -671,28 +451,6 @@ impl Weak {
     pub(crate) fn upgrade(&self) -> Option<Namespace> {
         self.0.upgrade().map(Namespace)
     }
-}
-
-fn message(
-    room: &RoomName,
-    packet: &Packet,
-    ack: Option<u64>,
-    offset: Option<&Position>,
-    flags: Flags,
-) -> Arc<Message> {
-    let draft = Draft {
-        room: room.clone(),
-        event: packet.event.clone(),
-        payload: packet.args.json().clone(),
-        from: None,
-        user: None,
-        id: None,
-        origin: 0,
-        timestamp: now_ms(),
-    };
-    let attachments = packet.args.attachments().to_vec();
-    let emit = Emit { attachments, ack, offset: offset.cloned(), volatile: flags.volatile };
-    Arc::new(Message::emit(draft, emit))
 }
 
 fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {

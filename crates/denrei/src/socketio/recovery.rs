@@ -456,7 +456,7 @@ async fn tell_expired(namespace: &Namespace, sessions: Vec<Session>) {
     for session in sessions {
         let expired = ExpiredSession {
             id: session.id,
-            rooms: session.rooms.iter().map(|room| room.to_string()).collect(),
+            rooms: session.rooms.iter().map(ToString::to_string).collect(),
             data: session.data,
             user: session.user.map(String::from),
         };

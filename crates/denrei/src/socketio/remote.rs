@@ -4,6 +4,7 @@ use std::ops::Deref;
 
 use serde_json::{Map, Value};
 
+use crate::socketio::cluster::Description;
 use crate::socketio::{Broadcast, EmitError, Namespace, Rooms, SocketId, ToArgs};
 
 /// A socket of this or another node, as it was when it was fetched.
@@ -18,10 +19,15 @@ pub struct RemoteSocket {
     pub rooms: Vec<String>,
     /// What the application kept with it.
     pub data: Map<String, Value>,
-    pub(crate) namespace: Namespace,
+    namespace: Namespace,
 }
 
 impl RemoteSocket {
+    pub(crate) fn new(namespace: &Namespace, described: Description) -> Self {
+        let Description { id, handshake, rooms, data } = described;
+        Self { id, handshake, rooms, data, namespace: namespace.clone() }
+    }
+
     /// Sends it an event; see [`Broadcast::emit`].
     ///
     /// # Errors
@@ -75,4 +81,14 @@ impl IntoIterator for Fetched {
     fn into_iter(self) -> Self::IntoIter {
         self.sockets.into_iter()
     }
+}
+
+/// What the applications of other nodes answered.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NodeAnswers<T> {
+    /// Their answers, in no order.
+    pub received: Vec<T>,
+    /// Nodes that did not answer in time.
+    pub missing_nodes: Vec<String>,
 }

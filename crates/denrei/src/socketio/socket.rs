@@ -1,7 +1,9 @@
 //! One client in one namespace.
 
+mod hearing;
+mod life;
+
 use std::fmt;
-use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,18 +14,19 @@ use denrei_proto::socketio::Outgoing;
 use tokio::runtime::Handle;
 
 use crate::socketio::ack::Waiting;
+use crate::socketio::cluster::Description;
 use crate::socketio::data::Kept;
 use crate::socketio::emit::{Flags, Packet};
 use crate::socketio::lane::{Lane, Order};
-use crate::socketio::listeners::{self, Handler, Listeners};
+use crate::socketio::listeners::{Handler, Listeners};
 use crate::socketio::names::Pid;
 use crate::socketio::queue::Queue;
-use crate::socketio::recovery::Session;
 use crate::socketio::{
-    Ack, AckError, Answer, Args, Broadcast, Data, Direct, EmitError, Failure, FromArgs, Handshake, Listener, Namespace,
-    Outcome, Reason, RemoteSocket, Rooms, SocketId, ToArgs, lock,
+    AckError, Answer, Args, Broadcast, Data, Direct, EmitError, Failure, FromArgs, Handshake, Namespace, Reason, Rooms,
+    SocketId, ToArgs, lock,
 };
 use crate::wires::EMITS;
+pub(crate) use life::Parted;
 
 /// One client in one namespace. Cheap to clone.
 ///
@@ -143,148 +146,6 @@ impl Socket {
         lock(&self.0.state).phase == Phase::Connected
     }
 
-    // What it hears.
-
-    /// Runs a handler for each event of this name, after those that were registered before.
-    ///
-    /// The handler takes the socket, a value, and the client's callback. The value takes all arguments of the event if
-    /// it is a tuple, and else the first. What is too much is ignored; an event without what is asked for is answered
-    /// with an error. If the handler returns an error, the client is told: see [`Failure`].
-    ///
-    /// ```
-    /// use denrei::socketio::Socket;
-    /// use serde::Deserialize;
-    /// use serde_json::json;
-    ///
-    /// #[derive(Deserialize)]
-    /// struct Order {
-    ///     item: String,
-    ///     count: u32,
-    /// }
-    ///
-    /// fn register(socket: &Socket) {
-    ///     socket.on("createOrder", async |socket, order: Order, ack| {
-    ///         if order.count == 0 {
-    ///             return Err("an order has a count".into());
-    ///         }
-    ///         socket.broadcast().emit("ordered", &order.item)?;
-    ///         ack.send(&json!({"status": "ok"}));
-    ///         Ok(())
-    ///     });
-    ///     socket.on("typing", async |socket, (room, on): (String, bool), _| {
-    ///         let _ = socket.to(room).emit("typing", &(socket.id(), on));
-    ///     });
-    /// }
-    /// ```
-    ///
-    /// A handler that uses something from around it takes a clone into each call, because a call may outlive the next:
-    ///
-    /// ```
-    /// # use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
-    /// # use denrei::socketio::Socket;
-    /// # fn register(socket: &Socket) {
-    /// let seen = Arc::new(AtomicU32::new(0));
-    /// socket.on("seen", move |_, message: u64, ack| {
-    ///     let seen = Arc::clone(&seen);
-    ///     async move { ack.send(&(message, seen.fetch_add(1, Ordering::Relaxed))) }
-    /// });
-    /// # }
-    /// ```
-    ///
-    /// What all handlers use is easier had with [`Socket::state`].
-    pub fn on<T, F, Fut>(&self, event: &str, handler: F) -> Listener
-    where
-        F: Fn(Self, T, Ack) -> Fut + Send + Sync + 'static,
-        Fut: Future + Send + 'static,
-        Fut::Output: Outcome,
-        T: FromArgs,
-    {
-        self.register(Handler::Event(event.into(), listeners::event(handler)), false)
-    }
-
-    /// The same, for the next such event only.
-    pub fn once<T, F, Fut>(&self, event: &str, handler: F) -> Listener
-    where
-        F: Fn(Self, T, Ack) -> Fut + Send + Sync + 'static,
-        Fut: Future + Send + 'static,
-        Fut::Output: Outcome,
-        T: FromArgs,
-    {
-        self.register(Handler::Event(event.into(), listeners::event(handler)), true)
-    }
-
-    /// Runs a handler for every event, before its middlewares and listeners.
-    pub fn on_any<F, Fut>(&self, handler: F) -> Listener
-    where
-        F: Fn(Self, String, Args) -> Fut + Send + Sync + 'static,
-        Fut: Future + Send + 'static,
-        Fut::Output: Outcome,
-    {
-        self.register(Handler::Any(listeners::any(handler)), false)
-    }
-
-    /// Calls a function with every event that is sent to the socket. It must be quick: who emits waits for it.
-    pub fn on_any_outgoing(&self, handler: impl Fn(&Self, &str, &Args) + Send + Sync + 'static) -> Listener {
-        let mut listeners = lock(&self.0.listeners);
-        let list = listeners.get_or_insert_default();
-        if !list.has_outgoing() {
-            self.0.namespace.hear_outgoing(1);
-        }
-        list.add(Handler::Outgoing(Arc::new(handler)), false)
-    }
-
-    /// Runs a handler when a handler or a middleware of an event has failed.
-    pub fn on_error<F, Fut>(&self, handler: F) -> Listener
-    where
-        F: Fn(Self, Failure) -> Fut + Send + Sync + 'static,
-        Fut: Future + Send + 'static,
-        Fut::Output: Outcome,
-    {
-        self.register(Handler::Error(listeners::error(handler)), false)
-    }
-
-    /// Runs a handler when the socket has left, while [`Socket::rooms`] still tells where it was.
-    pub fn on_disconnecting<F, Fut>(&self, handler: F) -> Listener
-    where
-        F: Fn(Self, Reason) -> Fut + Send + Sync + 'static,
-        Fut: Future + Send + 'static,
-        Fut::Output: Outcome,
-    {
-        self.register(Handler::Disconnecting(listeners::reason(handler)), false)
-    }
-
-    /// Runs a handler when the socket has left. It is the last that runs.
-    pub fn on_disconnect<F, Fut>(&self, handler: F) -> Listener
-    where
-        F: Fn(Self, Reason) -> Fut + Send + Sync + 'static,
-        Fut: Future + Send + 'static,
-        Fut::Output: Outcome,
-    {
-        self.register(Handler::Disconnect(listeners::reason(handler)), false)
-    }
-
-    /// Takes off what was registered on this socket.
-    pub fn off(&self, listener: Listener) {
-        let mut listeners = lock(&self.0.listeners);
-        let Some(list) = &mut *listeners else { return };
-        let heard = list.has_outgoing();
-        list.remove(listener);
-        if heard && !list.has_outgoing() {
-            self.0.namespace.hear_outgoing(-1);
-        }
-    }
-
-    /// Takes off all listeners of an event that were registered on this socket.
-    pub fn off_event(&self, event: &str) {
-        if let Some(list) = &mut *lock(&self.0.listeners) {
-            list.remove_event(event);
-        }
-    }
-
-    fn register(&self, handler: Handler, once: bool) -> Listener {
-        lock(&self.0.listeners).get_or_insert_default().add(handler, once)
-    }
-
     // Rooms.
 
     /// Joins rooms. Everybody in a room gets what is emitted `to` it.
@@ -349,13 +210,6 @@ impl Socket {
             table.leave(reader.room(), self.0.key);
         }
         drop((state, table));
-    }
-
-    /// Leaves rooms.
-    pub(crate) fn leave_rooms(&self, rooms: &[Arc<str>]) {
-        for room in rooms {
-            self.leave_room(room);
-        }
     }
 
     /// The rooms that it is in, its own id first.
@@ -470,152 +324,6 @@ impl Socket {
 
 /// What the other parts of the namespace call.
 impl Socket {
-    pub(crate) fn new(namespace: &Namespace, newcomer: Newcomer, session: Option<Session>) -> Self {
-        let Newcomer { lane, handshake, auth, runtime } = newcomer;
-        let own = handshake.identity().user.as_ref().map(|user| Arc::<str>::from(format!("user:{user}")));
-        let recovered = session.is_some();
-        let mut state = State::default();
-        let (id, pid, data) = match session {
-            Some(session) => {
-                state.begun = Some(session.begun);
-                state.rooms.extend(session.rooms.into_iter().map(Place::Named));
-                (session.id, Some(session.pid), Kept::of(session.data))
-            }
-            None => {
-                let recoverable = namespace.sessions().is_some() && lane.version == Version::V4;
-                (SocketId::random(), recoverable.then(Pid::random), Kept::default())
-            }
-        };
-        state.rooms.retain(|place| !matches!(place, Place::Named(name) if Some(name) == own.as_ref()));
-        state.rooms.extend(own.map(Place::Named));
-        Self(Arc::new(Inner {
-            id,
-            key: namespace.next_key(),
-            pid,
-            recovered,
-            namespace: namespace.clone(),
-            lane,
-            handshake,
-            auth,
-            runtime,
-            state: Mutex::new(state),
-            queue: Queue::new(),
-            waiting: Waiting::default(),
-            listeners: Mutex::default(),
-            data,
-        }))
-    }
-
-    /// The client is let in: tells it so, and takes its place in the namespace. False when it has gone in the
-    /// meantime. `begun` is where the namespace stands, if it can be recovered.
-    pub(crate) fn open(&self, begun: Option<&Position>) -> bool {
-        if self.has_left() {
-            // A middleware has sent it away.
-            return false;
-        }
-        // The connection must know the socket before the client can speak to it.
-        self.0.lane.order(Order::Joined(self.clone()));
-        let path = self.0.namespace.name();
-        match self.0.lane.version {
-            Version::V4 => {
-                let pid = self.0.pid.as_ref().map(Pid::as_str);
-                self.0.lane.send(&Outgoing::connect(path, self.id().as_str(), pid));
-            }
-            Version::V3 => self.0.lane.send(&Outgoing::connect_v3(path)),
-        }
-        let mut table = self.0.namespace.table();
-        let mut state = lock(&self.0.state);
-        if state.phase != Phase::Joining {
-            return false;
-        }
-        state.phase = Phase::Connected;
-        if state.begun.is_none() {
-            state.begun = begun.cloned();
-        }
-        table.enter(self);
-        let hub = self.0.namespace.hub();
-        let outbox = &self.0.lane.outbox;
-        // Behind the packet that says so: an event before it would find no socket at the client.
-        state.all = Some(hub.attach_now(outbox, self.0.namespace.rooms().all(), EMITS));
-        for place in &mut state.rooms {
-            if let Place::Named(name) = place
-                && let Ok(room) = self.0.namespace.rooms().room(name)
-            {
-                table.join(&room, self.0.key);
-                *place = Place::Joined(hub.attach_now(outbox, &room, EMITS));
-            }
-        }
-        true
-    }
-
-    /// The connect handlers may run. If the connection has ended in the meantime, it does not know this socket.
-    pub(crate) fn begin(&self) {
-        self.0.queue.begin(self);
-        if self.0.lane.outbox.ended().is_some() {
-            self.leave(Reason::TransportClose);
-        }
-    }
-
-    /// Leaves the namespace; false when it has left before.
-    pub(crate) fn part(&self, reason: Reason) -> bool {
-        let parted = match self.0.namespace.sessions() {
-            Some(sessions) => sessions.part(self, reason),
-            None => self.take_out(reason),
-        };
-        parted.is_some_and(|parted| {
-            self.finish(parted, reason);
-            true
-        })
-    }
-
-    /// Takes the socket out of the namespace's table: from here on nobody reaches it.
-    pub(crate) fn take_out(&self, reason: Reason) -> Option<Parted> {
-        let mut table = self.0.namespace.table();
-        let mut state = lock(&self.0.state);
-        let was_connected = match state.phase {
-            Phase::Joining => false,
-            Phase::Connected => true,
-            Phase::Left | Phase::Dismissed => return None,
-        };
-        state.phase = if reason.is_dismissal() { Phase::Dismissed } else { Phase::Left };
-        let names: Vec<Arc<str>> = self.places(&state).map(Arc::from).collect();
-        let left = std::mem::replace(&mut state.rooms, names.iter().cloned().map(Place::Named).collect());
-        for place in &left {
-            if let Place::Joined(reader) = place {
-                table.leave(reader.room(), self.0.key);
-            }
-        }
-        table.exit(self);
-        let readers = left.into_iter().filter_map(|place| match place {
-            Place::Joined(reader) => Some(reader),
-            Place::Named(_) => None,
-        });
-        let readers = readers.chain(state.all.take()).collect();
-        let session = self.0.pid.clone().zip(state.begun.clone()).filter(|_| was_connected || self.0.recovered).map(
-            |(pid, begun)| Session {
-                id: self.id().clone(),
-                pid,
-                rooms: names,
-                data: self.0.data.to_map(),
-                begun,
-                user: self.0.handshake.identity().user.clone(),
-            },
-        );
-        Some(Parted { was_connected, _readers: readers, session })
-    }
-
-    /// What follows on [`Socket::take_out`], outside of all locks.
-    pub(crate) fn finish(&self, parted: Parted, reason: Reason) {
-        let was_connected = parted.was_connected;
-        // Leaves the rooms of the hub.
-        drop(parted);
-        self.0.waiting.end();
-        if was_connected {
-            self.0.queue.end(self, reason);
-        }
-        self.0.namespace.tidy();
-    }
-
     pub(crate) fn key(&self) -> u64 {
         self.0.key
     }
@@ -699,24 +407,15 @@ impl Socket {
     }
 
     /// What other nodes and the application see of it.
-    pub(crate) fn describe(&self) -> RemoteSocket {
+    pub(crate) fn describe(&self) -> Description {
         let auth = self.auth().unwrap_or_default();
-        RemoteSocket {
+        Description {
             id: self.id().clone(),
             handshake: self.0.handshake.to_json(&auth),
             rooms: self.rooms(),
             data: self.data().to_json(),
-            namespace: self.0.namespace.clone(),
         }
     }
-}
-
-/// A socket that was taken out of its namespace, and is still in the rooms of the hub.
-pub(crate) struct Parted {
-    was_connected: bool,
-    _readers: Vec<Reader>,
-    /// With which its client may come back.
-    pub(crate) session: Option<Session>,
 }
 
 impl fmt::Debug for Socket {

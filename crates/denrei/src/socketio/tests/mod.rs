@@ -2,6 +2,7 @@
 //! from there, what they say goes through the decoder. The clock is the test's: a moment ends when nothing moves.
 
 mod acks;
+mod cluster;
 mod events;
 mod leaving;
 mod namespaces;

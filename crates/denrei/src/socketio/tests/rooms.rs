@@ -181,3 +181,31 @@ async fn sockets_are_fetched_moved_and_sent_away() {
     assert!(matches!(&*c.orders, [Order::Close(Reason::ServerNamespaceDisconnect)]));
     assert_eq!(world.io.of("/").expect("a name").socket_count(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_compressed_unless_it_is_not_to_be() {
+    let world = World::new();
+    let root = world.io.of("/").expect("a name");
+    let speech = Speech { parser: Parser::Json, form: Form::Deflated };
+    let outbox = world.hub.outbox("client".into(), speech.wire(), None, world.hub.shard());
+    let mut client = world.client();
+    client.lane = Lane::new(outbox, Version::V4, denrei_proto::ws::DeflateConfig::default());
+    client.io.connect(&client.lane, &client.handshake, "/", None);
+    settle().await;
+    client.lane.outbox.take();
+    let long = "x".repeat(2000);
+    let sizes = async || -> usize {
+        settle().await;
+        client.lane.outbox.take().iter().map(Bytes::len).sum()
+    };
+    let socket = root.fetch_sockets().await.sockets[0].clone();
+    let socket = root.socket(socket.id.as_str()).expect("it is here");
+    root.emit("x", &long).expect("an event");
+    assert!(sizes().await < 200);
+    root.compress(false).emit("x", &long).expect("an event");
+    assert!(sizes().await > 2000);
+    socket.emit("x", &long).expect("an event");
+    assert!(sizes().await < 200);
+    socket.compress(false).emit("x", &long).expect("an event");
+    assert!(sizes().await > 2000);
+}

@@ -1,0 +1,162 @@
+//! From an emit to bytes: one message of the hub for all receivers, or a packet for one.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use denrei_hub::{Audience, Draft, Emit, Message, Position, RoomName};
+use denrei_proto::socketio::Outgoing;
+
+use crate::app::now_ms;
+use crate::socketio::emit::{Flags, Packet, Targets};
+use crate::socketio::listeners::Handler;
+use crate::socketio::recovery::Entry;
+use crate::socketio::{Namespace, Socket, SocketId};
+use crate::wires::EMITS;
+
+impl Namespace {
+    /// Sends an event to whom it is for.
+    pub(crate) fn broadcast_to(&self, targets: &Targets, packet: &Packet, flags: Flags) {
+        self.tell_outgoing(packet, || self.members(targets));
+        let send = |offset: Option<&Position>| {
+            if let Some(socket) = targets.single().and_then(|id| self.socket(id)) {
+                return self.hand(&socket, packet, None, offset, flags);
+            }
+            let audience = self.audience(targets);
+            if let Some(room) =
+                audience.rooms.first().or_else(|| (!audience.connections.is_empty()).then(|| self.rooms().all()))
+            {
+                let message = message(room, packet, None, offset, flags);
+                self.0.hub.scatter(audience, &message);
+            }
+        };
+        match self.sessions() {
+            Some(sessions) => {
+                let draft = (!flags.volatile).then(|| Entry::draft(targets, packet)).flatten();
+                sessions.emit(draft, |offset| send(Some(offset)));
+            }
+            None => send(None),
+        }
+    }
+
+    /// Sends one socket an event.
+    pub(crate) fn tell(&self, socket: &Socket, packet: &Packet, ack: Option<u64>, flags: Flags) {
+        if socket.has_left() {
+            return;
+        }
+        self.tell_outgoing(packet, || vec![socket.clone()]);
+        match self.sessions().filter(|_| ack.is_none()) {
+            Some(sessions) => {
+                let targets = Targets::one(socket.id());
+                let draft = (!flags.volatile).then(|| Entry::draft(&targets, packet)).flatten();
+                sessions.emit(draft, |offset| self.hand(socket, packet, None, Some(offset), flags));
+            }
+            None => self.hand(socket, packet, ack, None, flags),
+        }
+    }
+
+    /// Sends these sockets an event that they are to answer.
+    pub(crate) fn send_to(&self, sockets: &[Socket], packet: &Packet, ack: Option<u64>, flags: Flags) {
+        if sockets.is_empty() {
+            return;
+        }
+        self.tell_outgoing(packet, || sockets.to_vec());
+        let connections = sockets.iter().map(|socket| Arc::clone(&socket.lane().outbox)).collect();
+        let audience = Audience { connections, dialect: EMITS, ..Audience::default() };
+        self.0.hub.scatter(audience, &message(self.rooms().all(), packet, ack, None, flags));
+    }
+
+    fn hand(&self, socket: &Socket, packet: &Packet, ack: Option<u64>, offset: Option<&Position>, flags: Flags) {
+        let lane = socket.lane();
+        if flags.volatile || flags.uncompressed {
+            let connections = vec![Arc::clone(&lane.outbox)];
+            let audience = Audience { connections, dialect: EMITS, ..Audience::default() };
+            return self.0.hub.scatter(audience, &message(self.rooms().all(), packet, ack, offset, flags));
+        }
+        let offset = offset.map(Position::to_string);
+        lane.send(&Outgoing::event(self.name(), ack, packet.event.as_str(), &packet.args, offset.as_deref()));
+    }
+
+    fn audience(&self, targets: &Targets) -> Audience {
+        let mut audience = Audience { dialect: EMITS, ..Audience::default() };
+        let rooms = self.rooms();
+        match &targets.rooms {
+            None => audience.rooms.push(rooms.all().clone()),
+            Some(names) => {
+                for name in names {
+                    match self.by_id(name) {
+                        Some(socket) => audience.connections.push(Arc::clone(&socket.lane().outbox)),
+                        // A name that no room can have is that of no room.
+                        None => audience.rooms.extend(rooms.room(name)),
+                    }
+                }
+            }
+        }
+        for name in &targets.except {
+            match self.by_id(name) {
+                Some(socket) => audience.except_connections.push(socket.lane().outbox.number()),
+                None => audience.except.extend(rooms.room(name)),
+            }
+        }
+        audience
+    }
+
+    fn by_id(&self, name: &str) -> Option<Socket> {
+        (name.len() == SocketId::LENGTH).then(|| self.table().socket(name).cloned())?
+    }
+
+    /// The sockets that are meant, each once.
+    pub(crate) fn members(&self, targets: &Targets) -> Vec<Socket> {
+        let table = self.table();
+        let rooms = self.rooms();
+        let mut had: HashSet<u64> = HashSet::new();
+        for name in &targets.except {
+            had.extend(table.members(rooms, name));
+        }
+        match &targets.rooms {
+            None => table.all().filter(|socket| !had.contains(&socket.key())).cloned().collect(),
+            Some(names) => {
+                let keys = names.iter().flat_map(|name| table.members(rooms, name));
+                keys.filter(|key| had.insert(*key)).filter_map(|key| table.by_key(key).cloned()).collect()
+            }
+        }
+    }
+
+    fn tell_outgoing(&self, packet: &Packet, receivers: impl FnOnce() -> Vec<Socket>) {
+        if self.lineage().all(|namespace| namespace.0.outgoing.load(Ordering::Relaxed) == 0) {
+            return;
+        }
+        for socket in receivers() {
+            let outgoing = socket.listeners(|handler| match handler {
+                Handler::Outgoing(handler) => Some(handler.clone()),
+                _ => None,
+            });
+            for handler in outgoing {
+                handler(&socket, packet.event.as_str(), &packet.args);
+            }
+        }
+    }
+}
+
+fn message(
+    room: &RoomName,
+    packet: &Packet,
+    ack: Option<u64>,
+    offset: Option<&Position>,
+    flags: Flags,
+) -> Arc<Message> {
+    let draft = Draft {
+        room: room.clone(),
+        event: packet.event.clone(),
+        payload: packet.args.json().clone(),
+        from: None,
+        user: None,
+        id: None,
+        origin: 0,
+        timestamp: now_ms(),
+    };
+    let attachments = packet.args.attachments().to_vec();
+    let emit =
+        Emit { attachments, ack, offset: offset.cloned(), volatile: flags.volatile, uncompressed: flags.uncompressed };
+    Arc::new(Message::emit(draft, emit))
+}

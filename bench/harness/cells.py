@@ -175,7 +175,7 @@ CASES = (
              wire="sio-poll"),
     socketio_echo(64, 1),
     socketio_echo(512, 16),
-    socketio("Socket.IO handshakes with namespace, 64 at a time", ("connect", "--conc", 64), (), native("--path", "/ws")),
-    socketio("Idle Socket.IO, 10,000 connections in a room", ("idle", "--n", 10000), SIO_JOIN,
-             native(*join("live"))),
+    socketio("Socket.IO handshakes with namespace, 64 at a time", ("connect", "--conc", 64), (),
+             native("--path", "/ws")),
+    socketio("Idle Socket.IO, 10,000 connections in a room", ("idle", "--n", 10000), SIO_JOIN, native(*join("live"))),
 )

@@ -31,6 +31,7 @@ conformance:
 # Beside the peers, server on one core, generator on the other; results go to docs/benchmarks.md.
 bench:
 	$(CARGO) build --release -p denrei-server
+	$(CARGO) build --release -p denrei --example handlers
 	bench/run
 
 lint:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field, replace
 
-GROUPS = ("ws", "sse", "echo", "idle", "connect", "rooms", "deflate", "poll")
-DENREI_AND_FLOOR = ["bare", "bare-joined", "denrei", "denrei-signal", "denrei-feed"]
+GROUPS = ("ws", "sse", "echo", "idle", "connect", "rooms", "deflate", "poll", "sio")
+DENREI_AND_FLOOR = ["bare", "bare-joined", "denrei", "denrei-signal", "denrei-feed", "denrei-native", "denrei-handlers"]
 
 
 class Unknown(Exception):
@@ -67,6 +67,12 @@ DENREI_ECHO = ("--path", "/ws", "--join-acks", "1",
                "--publish", '{"type":"call","method":"echo","payload":"{payload}","ref":"{id}"}')
 DENREI_POLL = ("--path", "/api/rooms/live:{room}/events?since={cursor}&wait=25", "--lp-cursor", "Denrei-Position")
 
+# --- Socket.IO: the same events everywhere ---
+
+SIO_JOIN = ("--join", '420["join","live:{room}"]', "--join-acks", "1")
+SIO_PUBLISH = ("--publish", '42["publish","live:{room}","message","{payload}"]')
+SIO_ECHO = ("--publish", '42{id}["echo","{payload}"]')
+
 # --- the cases ---
 
 BARE_PUBLISHER = ("--pub-proto", "ws", "--pub-path", "/pub")
@@ -103,6 +109,34 @@ def echo(connections, depth):
     )
 
 
+SIO_PEERS = ("denrei", "denrei-handlers", "node-socketio", "socketioxide")
+
+
+def socketio(title, words, spoken, beside, names=SIO_PEERS, wire="sio"):
+    return Case("sio", title, words, beside + each(*names, words=("--proto", wire, *spoken)))
+
+
+def native(*words):
+    """The same in denrei's own protocol."""
+    return (Cell("denrei-native", words),)
+
+
+def socketio_fan_out(readers, window):
+    return socketio(
+        f"Socket.IO fan-out to {readers:,}, {window} in flight", ("fanout", "--n", readers, "--inflight", window),
+        SIO_JOIN + SIO_PUBLISH, native(*join("live"), *publish("live")), (*SIO_PEERS, "socketioxide-nodelay"),
+    )
+
+
+def socketio_echo(connections, depth):
+    return socketio(
+        f"Socket.IO echo by ack, {connections} connections × {depth} outstanding",
+        ("echo", "--n", connections, "--depth", depth), SIO_ECHO, native(*DENREI_ECHO),
+        # Who echoes is a handler: the server's own namespace / knows rooms only.
+        ("denrei-handlers", "node-socketio", "socketioxide", "socketioxide-nodelay"),
+    )
+
+
 ROOM = ("--path", "/room?{room}", "--publish", "{room}{payload}")
 BARE_ROOM = ROOM + ("--pub-path", "/proom")
 BIG = ("fanout", "--n", 1000, "--inflight", 4, "--size", 2048, "--payload", "json")
@@ -132,4 +166,16 @@ CASES = (
          (denrei(payload="{payload}"),) + each("bun", "nchan", "node-ws", mode="deflate"), measured_by=PLAIN),
     Case("poll", "Long poll by 1,000, 4 in flight", ("fanout", "--proto", "lp", "--n", 1000, "--inflight", 4),
          (Cell("denrei", DENREI_POLL + publish("live")),) + each("nchan")),
+    socketio_fan_out(1000, 1),
+    socketio_fan_out(1000, 16),
+    socketio_fan_out(10000, 16),
+    socketio("Socket.IO by long poll, fan-out to 1,000, 4 in flight", ("fanout", "--n", 1000, "--inflight", 4),
+             SIO_JOIN + SIO_PUBLISH,
+             native("--proto", "lp", *DENREI_POLL, *publish("live")) + each("nchan", words=("--proto", "lp")),
+             wire="sio-poll"),
+    socketio_echo(64, 1),
+    socketio_echo(512, 16),
+    socketio("Socket.IO handshakes with namespace, 64 at a time", ("connect", "--conc", 64), (),
+             native("--path", "/ws")),
+    socketio("Idle Socket.IO, 10,000 connections in a room", ("idle", "--n", 10000), SIO_JOIN, native(*join("live"))),
 )

@@ -1,7 +1,9 @@
 """The servers: how each is built, started and found missing."""
 
+import json
 import os
 import shutil
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
@@ -11,6 +13,7 @@ from . import workshop
 NAMES = (
     "bare", "bare-joined", "denrei", "denrei-signal", "denrei-feed",
     "bun", "nchan", "axum", "axum-nodelay", "node-ws", "node-sse",
+    "denrei-native", "denrei-handlers", "node-socketio", "socketioxide", "socketioxide-nodelay",
 )
 
 LABELS = {
@@ -25,6 +28,11 @@ LABELS = {
     "axum-nodelay": "axum + broadcast, NODELAY",
     "node-ws": "Node `ws`",
     "node-sse": "Node `http`",
+    "denrei-native": "**denrei** (native)",
+    "denrei-handlers": "**denrei** (handlers)",
+    "node-socketio": "Node `socket.io`",
+    "socketioxide": "socketioxide",
+    "socketioxide-nodelay": "socketioxide, NODELAY",
 }
 
 
@@ -41,6 +49,8 @@ class Server:
 def table(denrei):
     bare = dict(prepare=workshop.build_bare_loop)
     axum = dict(prepare=workshop.build_axum)
+    socketioxide = dict(prepare=workshop.build_socketioxide)
+    handlers = denrei.parent / "examples/handlers"
     node = dict(
         prepare=lambda: workshop.build_node_peers() if shutil.which("npm") else None,
         missing=lambda: None if shutil.which("node") and workshop.NODE.exists() else "needs node and npm",
@@ -62,6 +72,14 @@ def table(denrei):
         "axum-nodelay": Server(lambda port, *_: [workshop.AXUM, port, "nodelay"], **axum),
         "node-ws": Server(lambda port, _, mode: ["node", workshop.NODE / "node_ws.mjs", port, mode], **node),
         "node-sse": Server(lambda port, *_: ["node", workshop.NODE / "node_sse.mjs", port], **node),
+        "denrei-native": served,
+        "denrei-handlers": Server(
+            lambda port, *_: [handlers, port],
+            missing=lambda: None if handlers.exists() else f"no {handlers}: cargo build --release -p denrei --example handlers",
+        ),
+        "node-socketio": Server(lambda port, *_: ["node", workshop.NODE / "node_socketio.mjs", port], **node),
+        "socketioxide": Server(lambda port, *_: [workshop.SOCKETIOXIDE, port], **socketioxide),
+        "socketioxide-nodelay": Server(lambda port, *_: [workshop.SOCKETIOXIDE, port, "nodelay"], **socketioxide),
     }
 
 
@@ -91,17 +109,28 @@ def nchan_module():
 
 def versions(denrei):
     """What was measured, as far as it can be asked."""
-    lock = (workshop.PEERS / "axum/Cargo.lock").read_text().split('name = "axum"\nversion = "')
-    package = workshop.NODE / "node_modules/ws/package.json"
-    ws = package.read_text().split('"version": "') if package.exists() else []
     found = {
         "denrei": workshop.output(denrei, "--version").removeprefix("denrei "),
         "commit": workshop.output("git", "-C", workshop.REPOSITORY, "rev-parse", "--short=12", "HEAD"),
         "rustc": workshop.output("rustc", "--version").removeprefix("rustc ").split(" ")[0],
         "node": workshop.output("node", "--version").removeprefix("v"),
-        "ws": ws[1].split('"')[0] if len(ws) > 1 else "",
+        "ws": installed("ws"),
+        "socket.io": installed("socket.io"),
         "bun": workshop.output(workshop.BUN, "--version"),
         "nginx": workshop.output(nginx_binary() or "nginx", "-v").rpartition("/")[2],
-        "axum": lock[1].split('"')[0] if len(lock) > 1 else "",
+        "axum": locked("axum"),
+        "socketioxide": locked("socketioxide"),
     }
     return {name: version for name, version in found.items() if version and "\n" not in version}
+
+
+def installed(package):
+    """The version of a package of npm, if it is there."""
+    file = workshop.NODE / "node_modules" / package / "package.json"
+    return json.loads(file.read_text()).get("version", "") if file.exists() else ""
+
+
+def locked(name):
+    """The version of the crate after which a peer is named."""
+    packages = tomllib.loads((workshop.PEERS / name / "Cargo.lock").read_text())["package"]
+    return next((package["version"] for package in packages if package["name"] == name), "")

@@ -7,6 +7,7 @@ from . import cells, measure, peers
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 SINGLE, JOINED = "bare", "bare-joined"
+NATIVE, SOCKETIOXIDE = "denrei-native", "socketioxide"
 
 
 def render(files):
@@ -73,7 +74,7 @@ def middle(*names):
 
 
 def ratio(peer):
-    """Cost over that of a bare loop, round by round."""
+    """Cost over that of another server, round by round."""
     def figure(records, floor):
         base = {record["round"]: first(record, measure.COSTS) for record in floor.get(peer, [])}
         pairs = [(first(record, measure.COSTS), base.get(record["round"])) for record in records]
@@ -123,10 +124,15 @@ def write_docs(path, text):
 
 LATENCY = [("p50 µs", middle("lat_p50_us")), ("p99 µs", middle("lat_p99_us"))]
 STATE = [("RSS MB", middle("rss_after_mb")), ("core used", middle("server_util")), ("faults", faults)]
-DELIVERY = [
-    ("CPU µs per delivery", spread("cpu_us_per_delivery")),
+RATIOS = [
     ("to the bare loop", ratio(SINGLE)),
     ("to the joined loop", ratio(JOINED)),
+    ("to native", ratio(NATIVE)),
+    ("to socketioxide", ratio(SOCKETIOXIDE)),
+]
+DELIVERY = [
+    ("CPU µs per delivery", spread("cpu_us_per_delivery")),
+    *RATIOS,
     ("deliveries/s", middle("deliveries_per_s")),
     *LATENCY,
     ("bytes each", middle("bytes_per_delivery")),
@@ -134,7 +140,7 @@ DELIVERY = [
 ]
 REQUEST = [
     ("CPU µs each", spread("cpu_us_per_msg", "cpu_us_per_handshake")),
-    ("to the bare loop", ratio(SINGLE)),
+    *RATIOS,
     ("per s", middle("msgs_per_s", "handshakes_per_s")),
     *LATENCY,
     *STATE,

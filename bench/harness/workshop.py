@@ -14,6 +14,7 @@ CACHE = Path(os.environ.get("BENCH_DIR") or REPOSITORY / ".cache/bench").resolve
 DENREI = Path(os.environ.get("CARGO_TARGET_DIR") or REPOSITORY / "target").resolve() / "release/denrei"
 GENERATOR = CACHE / "target/loadgen/release/denrei-bench-loadgen"
 AXUM = CACHE / "target/axum/release/denrei-bench-axum"
+SOCKETIOXIDE = CACHE / "target/socketioxide/release/denrei-bench-socketioxide"
 BARE_LOOP = CACHE / "bare_loop"
 NODE = CACHE / "node"
 BUN = NODE / "node_modules/.bin/bun"
@@ -29,6 +30,10 @@ def build_generator():
 
 def build_axum():
     cargo(PEERS / "axum", "axum")
+
+
+def build_socketioxide():
+    cargo(PEERS / "socketioxide", "socketioxide")
 
 
 def build_bare_loop():

@@ -22,6 +22,8 @@ pub(crate) struct Connection {
     pub(crate) place: Place,
     /// Whether a POST awaits its answer.
     pub(crate) posting: bool,
+    /// Packets of Socket.IO that go into the next POST.
+    pub(crate) unposted: Vec<u8>,
     /// What was received and is no whole frame or response yet.
     pub(crate) unread: Vec<u8>,
     unsent: Vec<u8>,
@@ -42,7 +44,11 @@ pub(crate) enum State {
     Dialing,
     /// The request is out, the response's head is not in.
     Head,
-    /// The join is out; so many data frames are due before it counts as ready.
+    /// Engine.IO's first packet is due.
+    Greeting,
+    /// The answer of Socket.IO's namespace is due.
+    Entering,
+    /// The join is out; so many messages are due before it counts as ready.
     Joining {
         acks_due: u32,
     },
@@ -59,6 +65,8 @@ pub(crate) enum Place {
     Cursor(String),
     /// As conditions on the last answer's validators.
     Validators { modified: String, tag: String },
+    /// In the path, after Engine.IO's: the session keeps the place.
+    Session(String),
 }
 
 impl Connection {
@@ -74,6 +82,7 @@ impl Connection {
             track: Track::default(),
             place: Place::Start,
             posting: false,
+            unposted: Vec::new(),
             unread: Vec::new(),
             unsent: Vec::new(),
             socket,

@@ -2,6 +2,7 @@
 
 mod inbound;
 mod opening;
+mod socketio;
 
 use std::mem;
 

@@ -19,6 +19,7 @@ mod connection;
 mod http;
 mod marker;
 mod socket;
+mod socketio;
 mod template;
 mod websocket;
 

@@ -48,26 +48,26 @@ pub(crate) struct Options {
     /// Path of the subscribers, knows {room} {i} and {cursor}; default /ws, /sse or /lp.
     #[arg(long)]
     pub(crate) path: Option<String>,
-    /// A frame that each subscriber sends after the handshake; repeatable.
+    /// A message that each subscriber sends after the handshake; repeatable. For sio with its type: 42["join","{room}"].
     #[arg(long)]
     pub(crate) join: Vec<String>,
-    /// Data frames that a subscriber awaits before it counts as ready.
+    /// Messages that a subscriber awaits before it counts as ready.
     #[arg(long, default_value_t = 0)]
     pub(crate) join_acks: u32,
 
-    /// How publishers are connected; default: ws for ws, else http (POST).
+    /// How publishers are connected, ws, sio or http (POST); default: ws for ws, sio for sio and sio-poll, else http.
     #[arg(long, value_enum)]
     pub(crate) pub_proto: Option<Wire>,
     /// Path of the publishers; default: the subscribers' when the protocol is the same, else /ws or /pub.
     #[arg(long)]
     pub(crate) pub_path: Option<String>,
-    /// A frame that each publisher sends after the handshake; repeatable.
+    /// A message that each publisher sends after the handshake; repeatable.
     #[arg(long)]
     pub(crate) pub_join: Vec<String>,
-    /// Data frames that a publisher awaits before it counts as ready.
+    /// Messages that a publisher awaits before it counts as ready.
     #[arg(long, default_value_t = 0)]
     pub(crate) pub_join_acks: u32,
-    /// Publishers; default 1 for ws, 8 for http. Several reorder by themselves.
+    /// Publishers; default 8 for http, else 1. Several reorder by themselves.
     #[arg(long)]
     pub(crate) pub_conns: Option<usize>,
 
@@ -106,7 +106,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1)]
     pub(crate) depth: u32,
 
-    /// Offers permessage-deflate. Compressed frames are counted and told apart by their order, not inflated.
+    /// `ws`: offers permessage-deflate. Compressed frames are counted and told apart by their order, not inflated.
     #[arg(long)]
     pub(crate) deflate: bool,
     /// The offer to make.
@@ -151,6 +151,10 @@ pub(crate) enum Wire {
     Sse,
     /// Long polling: the next GET goes out when the answer is in.
     Lp,
+    /// Socket.IO 5 over Engine.IO 4, by WebSocket.
+    Sio,
+    /// The same by long polling: one request at a time, a POST when there is something to say, else a GET.
+    SioPoll,
     /// POST on a kept-alive connection, one at a time; for publishers.
     Http,
 }
@@ -161,6 +165,8 @@ impl Wire {
             Wire::Ws => "ws",
             Wire::Sse => "sse",
             Wire::Lp => "lp",
+            Wire::Sio => "sio",
+            Wire::SioPoll => "sio-poll",
             Wire::Http => "http",
         }
     }
@@ -170,6 +176,8 @@ impl Wire {
             Wire::Ws => "/ws",
             Wire::Sse => "/sse",
             Wire::Lp => "/lp",
+            Wire::Sio => "/socket.io/?EIO=4&transport=websocket",
+            Wire::SioPoll => "/socket.io/?EIO=4&transport=polling",
             Wire::Http => "/pub",
         }
     }

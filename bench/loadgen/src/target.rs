@@ -42,6 +42,7 @@ impl Target {
         let subscribers = options.proto;
         let publishers = options.pub_proto.unwrap_or(match subscribers {
             Wire::Ws => Wire::Ws,
+            Wire::Sio | Wire::SioPoll => Wire::Sio,
             Wire::Sse | Wire::Lp | Wire::Http => Wire::Http,
         });
         let path = options.path.as_deref().unwrap_or(subscribers.usual_path());
@@ -73,23 +74,28 @@ impl Target {
     pub(crate) fn get(&self, connection: &Connection) -> Vec<u8> {
         let door = self.door(connection.role);
         let own = match (door.wire, &connection.place) {
-            (Wire::Ws, _) => format!(
-                "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {}\r\n{}",
-                websocket::KEY,
-                self.extensions
-            ),
+            (Wire::Ws, _) => upgrade(&self.extensions),
+            (Wire::Sio, _) => upgrade(""),
             (Wire::Sse, _) => "Accept: text/event-stream\r\nCache-Control: no-cache\r\n".into(),
             (_, Place::Validators { modified, tag }) => {
                 format!("If-Modified-Since: {modified}\r\nIf-None-Match: {tag}\r\n")
             }
-            (_, Place::Start | Place::Cursor(_)) => String::new(),
+            (_, Place::Start | Place::Cursor(_) | Place::Session(_)) => String::new(),
         };
         format!("GET {} HTTP/1.1\r\n{}{own}\r\n", door.path(connection), self.common_headers()).into_bytes()
     }
 
     /// The request that publishes `body` to `room`.
-    pub(crate) fn post(&self, room: usize, body: &[u8]) -> Vec<u8> {
-        let path = self.publishers.path.text(Values { room, ..Values::default() });
+    pub(crate) fn publication(&self, room: usize, body: &[u8]) -> Vec<u8> {
+        self.post(&self.publishers.path.text(Values { room, ..Values::default() }), body)
+    }
+
+    /// The request that sends `packets` to `connection`'s session.
+    pub(crate) fn packets(&self, connection: &Connection, packets: &[u8]) -> Vec<u8> {
+        self.post(&self.door(connection.role).path(connection), packets)
+    }
+
+    fn post(&self, path: &str, body: &[u8]) -> Vec<u8> {
         let mut request = format!(
             "POST {path} HTTP/1.1\r\n{}Content-Type: {}\r\nContent-Length: {}\r\n\r\n",
             self.common_headers(),
@@ -122,9 +128,18 @@ impl Door {
         let values = Values { room: connection.room, i: connection.number, ..Values::default() };
         match &connection.place {
             Place::Cursor(cursor) => self.path.text(Values { cursor, ..values }),
+            Place::Session(sid) => format!("{}&sid={sid}", self.path.text(values)),
             Place::Start | Place::Validators { .. } => self.first_path.text(values),
         }
     }
+}
+
+/// The headers that ask for a WebSocket.
+fn upgrade(extensions: &str) -> String {
+    format!(
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {}\r\n{extensions}",
+        websocket::KEY
+    )
 }
 
 /// The path without the query parameter that holds the cursor.

@@ -21,9 +21,9 @@ impl<T: Tally> Fleet<T> {
         let rest = &bytes[start..];
         start
             + match self.target.door(connection.role).wire {
-                Wire::Ws => self.frames(id, rest, at),
+                Wire::Ws | Wire::Sio => self.frames(id, rest, at),
                 Wire::Sse => self.tally.stretch(connection, rest, at),
-                Wire::Lp | Wire::Http => self.responses(id, rest, at),
+                Wire::Lp | Wire::SioPoll | Wire::Http => self.responses(id, rest, at),
             }
     }
 
@@ -32,10 +32,10 @@ impl<T: Tally> Fleet<T> {
         let Some((head, used)) = http::split_head(bytes) else { return 0 };
         let wire = self.target.door(self.connections[id].role).wire;
         let accepted = match wire {
-            Wire::Ws => {
+            Wire::Ws | Wire::Sio => {
                 http::status(&head) == 101 && http::header(&head, "sec-websocket-accept") == Some(websocket::ACCEPT)
             }
-            Wire::Sse | Wire::Lp | Wire::Http => http::status(&head) == 200,
+            Wire::Sse | Wire::Lp | Wire::SioPoll | Wire::Http => http::status(&head) == 200,
         };
         if !accepted {
             self.fail(id, format!("refused: {}", http::status_line(&head)));
@@ -43,10 +43,10 @@ impl<T: Tally> Fleet<T> {
         }
         let extensions = http::header(&head, "sec-websocket-extensions").unwrap_or_default();
         self.deflate_negotiated += u64::from(extensions.contains("permessage-deflate"));
-        if wire == Wire::Ws {
-            self.join(id);
-        } else {
-            self.set_ready(id);
+        match wire {
+            Wire::Ws => self.join(id),
+            Wire::Sio => self.connections[id].state = State::Greeting,
+            Wire::Sse | Wire::Lp | Wire::SioPoll | Wire::Http => self.set_ready(id),
         }
         used
     }
@@ -77,13 +77,23 @@ impl<T: Tally> Fleet<T> {
 
     #[inline]
     fn data(&mut self, id: usize, frame: &Frame<'_>, at: Nanos) {
+        let wire = self.target.door(self.connections[id].role).wire;
+        if (wire == Wire::Ws || self.is_message(id, frame.payload)) && self.is_for_tally(id) {
+            self.tally.frame(&mut self.connections[id], frame, at);
+        }
+    }
+
+    /// Whether the tally is to see a message that has come; before a connection is ready it answers the join.
+    #[inline]
+    pub(super) fn is_for_tally(&mut self, id: usize) -> bool {
         let connection = &mut self.connections[id];
         match connection.state {
-            State::Ready if connection.role == Role::Subscriber => self.tally.frame(connection, frame, at),
+            State::Ready => return connection.role == Role::Subscriber,
             State::Joining { acks_due: 1 } => self.set_ready(id),
             State::Joining { acks_due } => connection.state = State::Joining { acks_due: acks_due - 1 },
-            State::Dialing | State::Head | State::Ready | State::Dead => {}
+            State::Dialing | State::Head | State::Greeting | State::Entering | State::Dead => {}
         }
+        false
     }
 
     fn responses(&mut self, id: usize, bytes: &[u8], at: Nanos) -> usize {
@@ -92,7 +102,8 @@ impl<T: Tally> Fleet<T> {
             used += length;
             match self.target.door(self.connections[id].role).wire {
                 Wire::Lp => self.polled(id, &response, at),
-                Wire::Ws | Wire::Sse | Wire::Http => self.posted(id, &response),
+                Wire::SioPoll => self.exchanged(id, &response, at),
+                Wire::Ws | Wire::Sse | Wire::Sio | Wire::Http => self.posted(id, &response),
             }
             if self.connections[id].is_dead() {
                 return bytes.len();

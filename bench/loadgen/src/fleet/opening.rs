@@ -7,7 +7,7 @@ use crate::{
     clock::{nanos, now},
     connection::{Connection, Role, State},
     options::Wire,
-    socket,
+    socket, socketio,
     tally::Tally,
     template::Values,
     websocket,
@@ -65,7 +65,7 @@ impl<T: Tally> Fleet<T> {
             State::Dead => {}
             State::Dialing if failed => self.fail(id, "connect: refused".into()),
             State::Dialing => self.dialed(id),
-            State::Head | State::Joining { .. } | State::Ready => self.flush(id),
+            _ => self.flush(id),
         }
     }
 
@@ -73,7 +73,11 @@ impl<T: Tally> Fleet<T> {
         let connection = &mut self.connections[id];
         connection.state = State::Head;
         match self.target.door(connection.role).wire {
-            Wire::Ws | Wire::Sse => self.get(id),
+            Wire::Ws | Wire::Sse | Wire::Sio => self.get(id),
+            Wire::SioPoll => {
+                connection.state = State::Greeting;
+                self.get(id);
+            }
             Wire::Lp => {
                 self.set_ready(id);
                 self.get(id);
@@ -87,22 +91,32 @@ impl<T: Tally> Fleet<T> {
         self.send(id, &request);
     }
 
-    /// Sends the frames that make a subscriber or publisher of an open WebSocket.
+    /// Sends the messages that make a subscriber or publisher of an open connection.
     pub(super) fn join(&mut self, id: usize) {
         let connection = &mut self.connections[id];
         let door = self.target.door(connection.role);
         connection.state = State::Joining { acks_due: door.join_acks };
         let values = Values { room: connection.room, i: connection.number, ..Values::default() };
-        let mut frames = Vec::new();
-        for join in &door.joins {
-            websocket::encode(&mut frames, websocket::TEXT, join.text(values).as_bytes());
-        }
+        let joins: Vec<String> = door.joins.iter().map(|join| join.text(values)).collect();
         let no_acks = door.join_acks == 0;
-        if !frames.is_empty() {
-            self.send(id, &frames);
-        }
+        self.say(id, &joins);
         if no_acks && !self.connections[id].is_dead() {
             self.set_ready(id);
+        }
+    }
+
+    /// Sends messages in one write; by polling, when it is this side's turn.
+    pub(super) fn say(&mut self, id: usize, messages: &[impl AsRef<[u8]>]) {
+        let connection = &mut self.connections[id];
+        if self.target.door(connection.role).wire == Wire::SioPoll {
+            return messages.iter().for_each(|message| socketio::append(&mut connection.unposted, message.as_ref()));
+        }
+        let mut frames = Vec::new();
+        for message in messages {
+            websocket::encode(&mut frames, websocket::TEXT, message.as_ref());
+        }
+        if !frames.is_empty() {
+            self.send(id, &frames);
         }
     }
 

@@ -64,7 +64,7 @@ impl Dialler {
     fn renew(&mut self, slot: usize) {
         let connection = &self.fleet.connections[slot];
         match connection.state {
-            State::Dialing | State::Head | State::Joining { .. } => return,
+            State::Dialing | State::Head | State::Greeting | State::Entering | State::Joining { .. } => return,
             State::Dead => {}
             State::Ready => {
                 self.handshakes += 1;

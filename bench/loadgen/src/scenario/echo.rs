@@ -19,8 +19,8 @@ use crate::{
 };
 
 pub(super) fn run(options: &Options, report: &mut Report) -> Result<Failures, String> {
-    if options.proto != Wire::Ws {
-        return Err("echo needs --proto ws".into());
+    if !matches!(options.proto, Wire::Ws | Wire::Sio) {
+        return Err("echo needs --proto ws or sio".into());
     }
     let connections = options.n.unwrap_or(USUAL_CONNECTIONS);
     let payload = marker::payload(options.payload, options.size);
@@ -38,6 +38,7 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<Failures, St
 
     fleet.tally.latency = Histogram::new();
     fleet.tally.count = 0;
+    fleet.tally.other = 0;
     let before = Usage::read(options.pid);
     fleet.traffic.busy = 0;
     let start = now();
@@ -50,6 +51,7 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<Failures, St
     report.number("msgs", messages);
     report.number("msgs_per_s", messages / wall);
     fleet.tally.latency.describe(report);
+    report.number("other_frames", fleet.tally.other as f64);
     after.describe_since(&before, fleet.traffic.busy, Some(("cpu_us_per_msg", messages)), report);
     Ok(fleet.failures)
 }
@@ -68,6 +70,8 @@ impl Fleet<Echoes> {
 /// Messages under way, per connection.
 struct Echoes {
     count: u64,
+    /// Frames that bring no outstanding message back: a refusal is no echo.
+    other: u64,
     latency: Histogram,
     publish: Template,
     next_id: u64,
@@ -77,8 +81,8 @@ struct Echoes {
 }
 
 struct Lane {
-    /// When each outstanding message was sent: answers come in order.
-    sent_at: VecDeque<Nanos>,
+    /// The number of each outstanding message, and when it was sent.
+    sent: VecDeque<(u64, Nanos)>,
     /// Messages to send after this read, in one write.
     owed: u32,
 }
@@ -87,24 +91,41 @@ impl Echoes {
     fn new(publish: Template, connections: usize, depth: u32) -> Echoes {
         Echoes {
             count: 0,
+            other: 0,
             latency: Histogram::new(),
             publish,
             next_id: 0,
-            lanes: (0..connections).map(|_| Lane { sent_at: VecDeque::new(), owed: depth }).collect(),
+            lanes: (0..connections).map(|_| Lane { sent: VecDeque::new(), owed: depth }).collect(),
             frames: Vec::new(),
             message: Vec::new(),
         }
     }
 }
 
+impl Lane {
+    /// When the message was sent that comes back with this frame.
+    fn answered(&mut self, frame: &Frame<'_>) -> Option<Nanos> {
+        if frame.deflated() {
+            return self.sent.pop_front().map(|(_, at)| at);
+        }
+        let (_, number) = marker::find(frame.payload)?;
+        // The first, but where a server runs a task for each message.
+        let place = self.sent.iter().position(|(sent, _)| *sent == number)?;
+        self.sent.remove(place).map(|(_, at)| at)
+    }
+}
+
 impl Tally for Echoes {
     #[inline]
-    fn frame(&mut self, on: &mut Connection, _frame: &Frame<'_>, at: Nanos) {
+    fn frame(&mut self, on: &mut Connection, frame: &Frame<'_>, at: Nanos) {
         let lane = &mut self.lanes[on.id];
-        if let Some(sent_at) = lane.sent_at.pop_front() {
-            self.latency.add(at.saturating_sub(sent_at));
-            self.count += 1;
-            lane.owed += 1;
+        match lane.answered(frame) {
+            Some(sent_at) => {
+                self.latency.add(at.saturating_sub(sent_at));
+                self.count += 1;
+                lane.owed += 1;
+            }
+            None => self.other += 1,
         }
     }
 
@@ -128,8 +149,11 @@ impl Tally for Echoes {
             self.publish
                 .render(&mut self.message, Values { seq: id, id, room: on.room, i: on.number, ..Values::default() });
             websocket::encode(&mut self.frames, websocket::TEXT, &self.message);
-            lane.sent_at.push_back(at);
+            lane.sent.push_back((id, at));
         }
         Some(&self.frames)
     }
 }
+
+#[cfg(test)]
+mod tests;

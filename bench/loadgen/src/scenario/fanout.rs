@@ -79,8 +79,8 @@ impl Wave {
         const PUBLISHERS_LIMIT: Duration = Duration::from_secs(10);
         let target = Target::new(options);
         let wire = target.door(Role::Publisher).wire;
-        if !matches!(wire, Wire::Ws | Wire::Http) || options.proto == Wire::Http {
-            return Err("fanout publishes by ws or http, to subscribers by ws, sse or lp".into());
+        if !matches!(wire, Wire::Ws | Wire::Sio | Wire::Http) || options.proto == Wire::Http {
+            return Err("fanout publishes by ws, sio or http, to subscribers by anything but http".into());
         }
         let ledger = Ledger::new(target.rooms);
         let mut fleet = Fleet::new(target, ledger, gap(options, 20)).map_err(system)?;
@@ -178,7 +178,7 @@ impl Wave {
 
     fn post(&mut self, id: usize) {
         let room = self.render();
-        let request = self.fleet.target.post(room, &self.message);
+        let request = self.fleet.target.publication(room, &self.message);
         self.fleet.connections[id].posting = true;
         self.fleet.send(id, &request);
     }

@@ -117,7 +117,6 @@ fn websocket(file: file::WebSocket, config: &mut Config) -> Result<(), String> {
 fn socketio(file: file::SocketIo, config: &mut Config) -> Result<(), String> {
     let settings = &mut config.socketio;
     set(&mut settings.admin, file.admin);
-    settings.client_files = file.client_files;
     set(&mut settings.enabled, file.enabled);
     set(&mut settings.path, slashed("socketio.path", file.path)?);
     set(&mut settings.rooms, file.rooms);

@@ -98,7 +98,6 @@ pub(crate) struct SocketIo {
     pub(crate) allow_eio3: Option<bool>,
     pub(crate) parser: Option<Parser>,
     pub(crate) cookie: Option<String>,
-    pub(crate) client_files: Option<PathBuf>,
     pub(crate) compression: Option<bool>,
     pub(crate) admin: Option<bool>,
     pub(crate) client_files: Option<PathBuf>,

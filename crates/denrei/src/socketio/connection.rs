@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use denrei_hub::ShardHandle;
-use denrei_proto::codes::{Code, close};
+use denrei_proto::codes::close;
 use denrei_proto::engineio::{self, Body, Message, Output, Packet, Response, Transport};
 use denrei_proto::socketio::{Body as Say, Decoder, Outgoing, Packet as Incoming};
 use denrei_proto::ws::Event;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use denrei::{Config, Secret};
 use denrei_hub::{Class, Keep, Window};
+use denrei_proto::socketio::Parser;
 
 use crate::cli::Options;
 use crate::file::{self, File};
@@ -83,6 +84,7 @@ fn apply(file: File, config: &mut Config) -> Result<(), String> {
     set(&mut config.poll.wait, millis("poll.wait_ms", file.poll.wait_ms)?);
     set(&mut config.poll.limit, positive("poll.limit", file.poll.limit)?);
     set(&mut config.poll.most, positive("poll.max_limit", file.poll.max_limit)?);
+    socketio(file.socketio, config)?;
     let shutdown = file.shutdown;
     set(&mut config.shutdown.reconnect_delay, shutdown.reconnect_delay_ms.map(Duration::from_millis));
     set(&mut config.shutdown.reconnect_spread, shutdown.reconnect_spread_ms.map(Duration::from_millis));
@@ -108,6 +110,36 @@ fn websocket(file: file::WebSocket, config: &mut Config) -> Result<(), String> {
     );
     set(&mut deflate.client_no_context_takeover, file.client_no_context_takeover);
     config.websocket.deflate = file.deflate.unwrap_or(true).then_some(deflate);
+    Ok(())
+}
+
+fn socketio(file: file::SocketIo, config: &mut Config) -> Result<(), String> {
+    let settings = &mut config.socketio;
+    set(&mut settings.enabled, file.enabled);
+    set(&mut settings.path, slashed("socketio.path", file.path)?);
+    set(&mut settings.rooms, file.rooms);
+    set(&mut settings.ping_interval, millis("socketio.ping_interval_ms", file.ping_interval_ms)?);
+    set(&mut settings.ping_timeout, millis("socketio.ping_timeout_ms", file.ping_timeout_ms)?);
+    set(&mut settings.upgrade_timeout, millis("socketio.upgrade_timeout_ms", file.upgrade_timeout_ms)?);
+    set(&mut settings.connect_timeout, millis("socketio.connect_timeout_ms", file.connect_timeout_ms)?);
+    set(&mut settings.packet_timeout, millis("socketio.packet_timeout_ms", file.packet_timeout_ms)?);
+    set(&mut settings.max_payload, positive("socketio.max_payload_bytes", file.max_payload_bytes)?);
+    set(&mut settings.payload_packets, positive("socketio.payload_packets", file.payload_packets)?);
+    set(&mut settings.packets.attachments, file.attachments);
+    set(&mut settings.packets.attachment_bytes, file.attachment_bytes);
+    let namespaces = positive("socketio.namespaces_per_connection", file.namespaces_per_connection)?;
+    set(&mut settings.namespaces, namespaces);
+    set(&mut settings.polling, file.polling);
+    set(&mut settings.websocket, file.websocket);
+    set(&mut settings.upgrades, file.upgrades);
+    set(&mut settings.allow_v3, file.allow_eio3);
+    set(&mut settings.parser, file.parser.map(|parser| match parser {
+        file::Parser::Json => Parser::Json,
+        file::Parser::Msgpack => Parser::Msgpack,
+    }));
+    settings.cookie = cookie_name("socketio.cookie", file.cookie)?;
+    let threshold = file.compression_threshold_bytes.or(settings.compression);
+    settings.compression = threshold.filter(|_| file.compression.unwrap_or(true));
     Ok(())
 }
 
@@ -160,6 +192,29 @@ where
 
 fn millis(name: &str, said: Option<u64>) -> Result<Option<Duration>, String> {
     Ok(positive(name, said)?.map(Duration::from_millis))
+}
+
+fn slashed(name: &str, said: Option<String>) -> Result<Option<String>, String> {
+    match said {
+        Some(path) if path.len() < 2 || !path.starts_with('/') || !path.ends_with('/') => {
+            Err(format!("{name}: begins and ends with a slash, as in /socket.io/"))
+        }
+        Some(path) if path.contains(['{', '}', '?', '#', '%']) || !path.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Err(format!("{name}: is plain text without escapes"))
+        }
+        said => Ok(said),
+    }
+}
+
+/// RFC 6265 §4.1.1: a token.
+fn cookie_name(name: &str, said: Option<String>) -> Result<Option<String>, String> {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match said {
+        Some(cookie) if cookie.is_empty() || !cookie.bytes().all(token) => {
+            Err(format!("{name}: is letters, digits and !#$%&'*+-.^_`|~"))
+        }
+        said => Ok(said),
+    }
 }
 
 /// One coarse wheel turns for all connections, once a second.

@@ -21,6 +21,7 @@ pub(crate) struct File {
     pub(crate) websocket: WebSocket,
     pub(crate) sse: Sse,
     pub(crate) poll: Poll,
+    pub(crate) socketio: SocketIo,
     pub(crate) shutdown: Shutdown,
     pub(crate) memory: Memory,
     pub(crate) classes: BTreeMap<String, Class>,
@@ -72,6 +73,39 @@ pub(crate) struct Poll {
     pub(crate) wait_ms: Option<u64>,
     pub(crate) limit: Option<usize>,
     pub(crate) max_limit: Option<usize>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SocketIo {
+    pub(crate) enabled: Option<bool>,
+    pub(crate) path: Option<String>,
+    pub(crate) rooms: Option<bool>,
+    pub(crate) ping_interval_ms: Option<u64>,
+    pub(crate) ping_timeout_ms: Option<u64>,
+    pub(crate) upgrade_timeout_ms: Option<u64>,
+    pub(crate) connect_timeout_ms: Option<u64>,
+    pub(crate) packet_timeout_ms: Option<u64>,
+    pub(crate) max_payload_bytes: Option<usize>,
+    pub(crate) payload_packets: Option<usize>,
+    pub(crate) attachments: Option<u32>,
+    pub(crate) attachment_bytes: Option<usize>,
+    pub(crate) namespaces_per_connection: Option<usize>,
+    pub(crate) polling: Option<bool>,
+    pub(crate) websocket: Option<bool>,
+    pub(crate) upgrades: Option<bool>,
+    pub(crate) allow_eio3: Option<bool>,
+    pub(crate) parser: Option<Parser>,
+    pub(crate) cookie: Option<String>,
+    pub(crate) compression: Option<bool>,
+    pub(crate) compression_threshold_bytes: Option<usize>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Parser {
+    Json,
+    Msgpack,
 }
 
 #[derive(Deserialize, Default)]

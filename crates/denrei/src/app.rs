@@ -13,11 +13,11 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::policy::{self, Action, Policy};
-use crate::socketio::{self, Io};
+use crate::refusal::Refusal;
 use crate::socketio::bundle::Bundle;
 use crate::socketio::desk::Desks;
 use crate::socketio::engine::Engine;
-use crate::refusal::Refusal;
+use crate::socketio::{self, Io};
 
 /// What an application decides.
 pub(crate) struct Rules {
@@ -32,14 +32,13 @@ pub type AllowRequest = Box<dyn Fn(&Parts) -> BoxFuture<'static, Result<(), Stri
 pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) hub: Hub,
+    pub(crate) io: Io,
     pub(crate) policy: Box<dyn Policy>,
     pub(crate) started: Instant,
     /// Connections of every kind, those that have not said yet what they want included.
     open: AtomicUsize,
     /// The sessions of Socket.IO clients, for their requests.
     pub(crate) desks: Desks,
-    /// The namespaces of the application.
-    pub(crate) io: Io,
     pub(crate) client_files: Bundle,
     allow_request: Option<AllowRequest>,
     /// Takes the place of namespaces.
@@ -52,7 +51,8 @@ impl App {
     pub(crate) fn new(config: Config, hub: Hub, parts: Rules) -> Self {
         let Rules { policy, allow_request, engine } = parts;
         let (stopping, _) = watch::channel(false);
-        let io = Io::new(hub.clone(), socketio::Limits { rooms: config.limits.rooms, acks: 256 });
+        let limits = socketio::Limits { rooms: config.limits.rooms, acks: config.socketio.acks };
+        let io = Io::new(hub.clone(), limits);
         let client_files = config.socketio.client_files.as_deref().map(Bundle::read).unwrap_or_default();
         Self {
             config,

@@ -123,6 +123,8 @@ pub struct SocketIo {
     pub packets: denrei_proto::socketio::Limits,
     /// Namespaces that one connection may be in. Default 100.
     pub namespaces: usize,
+    /// Answers that may be awaited of one socket. Default 256.
+    pub acks: usize,
     /// Whether clients may poll. Default true.
     pub polling: bool,
     /// Whether clients may use a WebSocket. Default true.
@@ -187,6 +189,7 @@ impl Default for Config {
                 payload_packets: 16_384,
                 packets: denrei_proto::socketio::Limits::default(),
                 namespaces: 100,
+                acks: 256,
                 polling: true,
                 websocket: true,
                 upgrades: true,

@@ -5,10 +5,12 @@
 //! its session.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
 use denrei_hub::ShardHandle;
 use denrei_proto::codes::Code;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -57,11 +59,11 @@ pub(crate) async fn accept(app: Arc<App>, router: Router, listener: TcpListener,
             () = door.app.stopped() => return,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 let least = places.iter().min_by_key(|place| place.shard.connections());
                 let place = least.expect("a server has at least one place");
                 let ready = if inherited { Ok(()) } else { stream.set_nodelay(true) };
-                if let Err(error) = ready.and_then(|()| hand_over(&door, stream, place)) {
+                if let Err(error) = ready.and_then(|()| hand_over(&door, stream, from, place)) {
                     tracing::debug!(%error, "a connection was lost before it was served");
                 }
             }
@@ -81,29 +83,29 @@ fn is_the_peers(error: &io::Error) -> bool {
 }
 
 /// Has a connection served where its shard runs, so that both are on one core.
-fn hand_over(door: &Arc<Door>, stream: TcpStream, place: &Place) -> io::Result<()> {
+fn hand_over(door: &Arc<Door>, stream: TcpStream, from: SocketAddr, place: &Place) -> io::Result<()> {
     let (door, shard) = (Arc::clone(door), place.shard.clone());
     if place.runtime.id() == Handle::current().id() {
-        place.runtime.spawn(serve(door, stream, shard));
+        place.runtime.spawn(serve(door, stream, from, shard));
     } else {
         let stream = stream.into_std()?;
         place.runtime.spawn(async move {
             if let Ok(stream) = TcpStream::from_std(stream) {
-                serve(door, stream, shard).await;
+                serve(door, stream, from, shard).await;
             }
         });
     }
     Ok(())
 }
 
-async fn serve(door: Arc<Door>, stream: TcpStream, shard: ShardHandle) {
+async fn serve(door: Arc<Door>, stream: TcpStream, from: SocketAddr, shard: ShardHandle) {
     let Some(open) = door.app.admit() else {
         let full = Refusal::later(Code::TooManyConnections, "the server has as many connections as it may");
         return refuse(&stream, &head::response(&full, &[])).await;
     };
     // Boxed parts: the future of an idle session is the size of its largest part.
     let head_time = door.app.config.limits.head;
-    let first = Box::pin(tokio::time::timeout(head_time, first(&door.app, &stream))).await;
+    let first = Box::pin(tokio::time::timeout(head_time, first(&door.app, &stream, from))).await;
     match first {
         // A task of its own: this one has grown by what came before.
         Ok(Ok(First::WebSocket(opening, early))) => {
@@ -119,7 +121,7 @@ async fn serve(door: Arc<Door>, stream: TcpStream, shard: ShardHandle) {
         Ok(Ok(First::Refused(response))) => refuse(&stream, &response).await,
         Ok(Ok(First::Other(prefix))) => {
             let body_time = door.app.config.limits.body;
-            Box::pin(serve_http(door, Rewind::new(prefix, stream, body_time))).await;
+            Box::pin(serve_http(door, Rewind::new(prefix, stream, body_time), from)).await;
         }
         // Gone, or too slow to say what it wants.
         Ok(Err(_)) | Err(_) => {}
@@ -127,7 +129,7 @@ async fn serve(door: Arc<Door>, stream: TcpStream, shard: ShardHandle) {
 }
 
 /// Reads the first request's head and decides what it is.
-async fn first(app: &App, stream: &TcpStream) -> io::Result<First> {
+async fn first(app: &App, stream: &TcpStream, from: SocketAddr) -> io::Result<First> {
     let mut arrived = Vec::new();
     loop {
         stream.readable().await?;
@@ -138,14 +140,14 @@ async fn first(app: &App, stream: &TcpStream) -> io::Result<First> {
                 read => read?,
             };
             if arrived.is_empty() {
-                let first = head::decide(app, &scratch[..read]);
+                let first = head::decide(app, &scratch[..read], from.ip());
                 if first.is_none() {
                     arrived.extend_from_slice(&scratch[..read]);
                 }
                 return Ok(first);
             }
             arrived.extend_from_slice(&scratch[..read]);
-            io::Result::Ok(head::decide(app, &arrived))
+            io::Result::Ok(head::decide(app, &arrived, from.ip()))
         });
         if let Some(first) = step? {
             return Ok(first);
@@ -180,10 +182,11 @@ async fn refuse(stream: &TcpStream, response: &[u8]) {
 }
 
 /// Serves HTTP/1.1, or HTTP/2 with prior knowledge, until the peer goes or the server stops.
-async fn serve_http(door: Arc<Door>, stream: Rewind) {
+async fn serve_http(door: Arc<Door>, stream: Rewind, from: SocketAddr) {
     let head_time = door.app.config.limits.head;
     let router = door.router.clone();
-    let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(from));
         router.clone().oneshot(request.map(axum::body::Body::new))
     });
     let outcome = if stream.is_http2() {

@@ -73,7 +73,7 @@ impl Denrei {
     /// A server of these parts. The caller runs the shards, each on the runtime that serves its connections, and
     /// [`Hub::run`] once.
     pub fn with(config: Config, parts: Parts) -> (Self, Vec<Shard>) {
-        let encoders = wires::encoders(config.websocket.deflate);
+        let encoders = wires::encoders(config.websocket.deflate, config.socketio.packets.attachments);
         let Parts { backends, policy, allow_request, engine } = parts;
         let (hub, shards) = Hub::new(config.hub.clone(), encoders, backends);
         (Self { app: Arc::new(App::new(config, hub, Rules { policy, allow_request, engine })) }, shards)
@@ -84,7 +84,7 @@ impl Denrei {
         &self.app.hub
     }
 
-    /// The namespaces of Socket.IO.
+    /// Socket.IO's namespaces, and what happens in them.
     pub fn io(&self) -> &socketio::Io {
         &self.app.io
     }

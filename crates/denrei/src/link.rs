@@ -95,7 +95,7 @@ impl Link {
                 Box::pin(now(wait_socket(outbox, reading))).await
             }
             Self::Socket => wait_socket(outbox, reading).await,
-            Self::Visits if patience == Patience::None => Ok(Woke::Told),
+            Self::Visits if patience == Patience::None && !outbox.is_blocked() => Ok(Woke::Told),
             Self::Visits => {
                 outbox.woken().await;
                 Ok(Woke::Told)

@@ -123,8 +123,8 @@ impl Speech {
     }
 }
 
-/// The encoders of all wires.
-pub(crate) fn encoders(deflate: Option<DeflateConfig>) -> Encoders {
+/// The encoders of all wires; clients of Socket.IO take packets of so many `attachments`.
+pub(crate) fn encoders(deflate: Option<DeflateConfig>, attachments: u32) -> Encoders {
     let deflate = deflate.unwrap_or_default();
     let native: [Encode; SOCKET_IO as usize] = [
         Box::new(|message, _| json(message).finish(Opcode::Text)),
@@ -142,19 +142,19 @@ pub(crate) fn encoders(deflate: Option<DeflateConfig>) -> Encoders {
         }),
     ];
     let socket_io = SPEECHES.into_iter().map(|speech| {
-        let encode: Encode = Box::new(move |message, dialect| speak(speech, message, dialect, &deflate));
+        let encode: Encode = Box::new(move |message, dialect| speak(speech, message, dialect, attachments, &deflate));
         encode
     });
     Encoders::new(native.into_iter().chain(socket_io).collect())
 }
 
 /// A message in a dialect of Socket.IO.
-fn speak(speech: Speech, message: &Message, dialect: Dialect, deflate: &DeflateConfig) -> Bytes {
+fn speak(speech: Speech, message: &Message, dialect: Dialect, most: u32, deflate: &DeflateConfig) -> Bytes {
     let event = message.event.as_str();
     let args = match (&message.kind, dialect) {
         (Kind::Emit(emit), _) => Args::trusted(message.payload.clone(), emit.attachments.clone()),
-        (Kind::Broadcast | Kind::Direct, ROOMS) => with_meta(message),
-        (Kind::Broadcast | Kind::Direct, _) => plain_args(&[b"[", &*message.payload, b"]"].concat()),
+        (Kind::Broadcast | Kind::Direct, ROOMS) => with_meta(message, most),
+        (Kind::Broadcast | Kind::Direct, _) => plain_args(&[b"[", &*message.payload, b"]"].concat(), most),
     };
     let namespace = if dialect == ROOMS { "/" } else { namespace_of(&message.room) };
     let (id, offset) = match &message.kind {
@@ -167,7 +167,7 @@ fn speak(speech: Speech, message: &Message, dialect: Dialect, deflate: &DeflateC
 }
 
 /// The payload, and where the message stands: `{room, seq, epoch, from, userId, timestamp}`.
-fn with_meta(message: &Message) -> Args {
+fn with_meta(message: &Message, most: u32) -> Args {
     #[derive(serde::Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Meta<'a> {
@@ -192,14 +192,16 @@ fn with_meta(message: &Message) -> Args {
         timestamp: message.timestamp,
     };
     let meta = serde_json::to_string(&meta).expect("texts and numbers have a form in JSON");
-    plain_args(&[b"[", &*message.payload, b",", meta.as_bytes(), b"]"].concat())
+    plain_args(&[b"[", &*message.payload, b",", meta.as_bytes(), b"]"].concat(), most)
 }
 
-/// Arguments of JSON that may hold binary as text.
-fn plain_args(json: &[u8]) -> Args {
+/// Arguments of JSON that may hold binary as text. With more attachments than clients take it stays text: they would end
+/// their connection over the message (socket.io-parser 4.2.6), whoever published it.
+fn plain_args(json: &[u8], most: u32) -> Args {
     // What is no binary after all, `{"$binary": 1}` say, passes as it is.
     let binary = json.windows(BINARY.len()).any(|window| window == BINARY);
     let parsed = binary.then(|| Args::from_plain_json(Bytes::copy_from_slice(json)).ok()).flatten();
+    let parsed = parsed.filter(|args| args.attachments().len() <= most as usize);
     parsed.unwrap_or_else(|| Args::trusted(Bytes::copy_from_slice(json), Vec::new()))
 }
 

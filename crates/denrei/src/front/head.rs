@@ -1,5 +1,7 @@
 //! What the first request of a connection wants.
 
+use std::net::IpAddr;
+
 use denrei_proto::codes::Code;
 
 use crate::admission::{admit, cors, identify};
@@ -30,7 +32,7 @@ const HEADERS: usize = 100;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Looks at what has arrived; none until it can be told.
-pub(super) fn decide(app: &App, arrived: &[u8]) -> Option<First> {
+pub(super) fn decide(app: &App, arrived: &[u8], from: IpAddr) -> Option<First> {
     if arrived.starts_with(PREFACE) || PREFACE.starts_with(arrived) {
         return (arrived.len() >= PREFACE.len()).then(|| First::Other(arrived.to_vec()));
     }
@@ -44,13 +46,13 @@ pub(super) fn decide(app: &App, arrived: &[u8]) -> Option<First> {
         // hyper says what is wrong with it.
         Err(_) => return Some(First::Other(arrived.to_vec())),
     };
-    let native = natively(app, &request, &arrived[length..]);
+    let native = natively(app, &request, &arrived[length..], from);
     Some(native.unwrap_or_else(|| First::Other(arrived.to_vec())))
 }
 
 /// Serves what is a plain request for a WebSocket or a stream. Whatever is unusual about one (a body, `Expect`, another
 /// version) is left to hyper, whose routes do the same.
-fn natively(app: &App, request: &httparse::Request<'_, '_>, behind: &[u8]) -> Option<First> {
+fn natively(app: &App, request: &httparse::Request<'_, '_>, behind: &[u8], from: IpAddr) -> Option<First> {
     let (method, target, version) = (request.method?, request.path?, request.version?);
     let facts = Facts::parsed(method, target, version, request.headers);
     let unusual = ["content-length", "transfer-encoding", "expect"];
@@ -67,7 +69,7 @@ fn natively(app: &App, request: &httparse::Request<'_, '_>, behind: &[u8]) -> Op
     }
     if socket_io {
         // What is not simply agreed on, hyper's route answers.
-        let upgrade = opening::upgrade(app, &facts).filter(|_| !app.is_stopping())?;
+        let upgrade = opening::upgrade(app, &facts, from).filter(|_| !app.is_stopping())?;
         return Some(First::SocketIo(Box::new(upgrade), behind.to_vec()));
     }
     let cors = cors(&facts);

@@ -1,9 +1,10 @@
 //! `/socket.io/`: what clients of Socket.IO ask by HTTP, and their WebSockets that come through hyper.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use denrei_proto::engineio::{self, Ask, Method, Purpose, Rejection};
@@ -49,7 +50,7 @@ pub(super) async fn serve(State(app): State<Arc<App>>, request: Request) -> Resp
         return forbid(&message, method);
     }
     if method == Method::Upgrade {
-        return match opening::Upgrade::new(&app, &Facts::of(&parts), ask.wire(), purpose) {
+        return match opening::Upgrade::new(&app, &Facts::of(&parts), address(&parts), ask.wire(), purpose) {
             Ok(upgrade) => websocket(app, &mut parts, upgrade),
             Err(_) => reject(Rejection::BadRequest, method),
         };
@@ -62,12 +63,18 @@ pub(super) async fn serve(State(app): State<Arc<App>>, request: Request) -> Resp
     }
 }
 
+/// Where the client is; unspecified in an application whose server does not say.
+fn address(parts: &Parts) -> IpAddr {
+    let info = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    info.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(from)| from.ip())
+}
+
 /// A new session, and its first poll.
 async fn open(app: &Arc<App>, parts: &Parts, wire: engineio::Wire) -> Response {
     let Some(open) = app.admit().filter(|_| !app.is_stopping()) else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    let handshake = opening::handshake(app, &Facts::of(parts));
+    let handshake = opening::handshake(app, &Facts::of(parts), address(parts));
     let beginning = Beginning { open, wire, handshake, channel: None };
     let desk = connection::begin(beginning, app.hub.shard());
     let mut response = poll(app, &parts.headers, &desk).await;

@@ -9,12 +9,12 @@ use crate::app::now_ms;
 use crate::identity::Identity;
 
 /// The request that began a connection. All sockets of the client share it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Handshake {
     /// One text, because an idle connection keeps it: `name: value` lines.
     headers: Box<str>,
     url: Box<str>,
-    address: Option<IpAddr>,
+    address: IpAddr,
     secure: bool,
     issued: u64,
     identity: Identity,
@@ -25,23 +25,24 @@ impl Handshake {
     pub(crate) fn new<'a>(
         headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
         url: &str,
+        address: IpAddr,
+        secure: bool,
         identity: Identity,
     ) -> Self {
-        let mut lines = String::new();
+        let mut lines = String::with_capacity(256);
         for (name, value) in headers {
-            lines.push_str(&name.to_ascii_lowercase());
+            lines.extend(name.bytes().map(|byte| char::from(byte.to_ascii_lowercase())));
             lines.push_str(": ");
             // A header's value has no line breaks; other bytes than ASCII are Latin-1, as in Node.
             lines.extend(value.iter().copied().map(char::from));
             lines.push('\n');
         }
-        let headers = lines.into();
-        Self { headers, url: url.into(), address: None, secure: false, issued: now_ms(), identity }
+        Self { headers: lines.into(), url: url.into(), address, secure, issued: now_ms(), identity }
     }
 
-    /// The same client, who has shown to be somebody.
-    pub(crate) fn with_identity(&self, identity: Identity) -> Self {
-        Self { identity, ..self.clone() }
+    /// The same client, who has shown in a namespace who it is.
+    pub(crate) fn identified(&self, identity: Identity) -> Self {
+        Self { identity, headers: self.headers.clone(), url: self.url.clone(), ..*self }
     }
 
     /// A header's value; its name in lower case. Of several the first.
@@ -73,8 +74,8 @@ impl Handshake {
         &self.url
     }
 
-    /// Where the client is, if that is known.
-    pub fn address(&self) -> Option<IpAddr> {
+    /// Where the client is.
+    pub fn address(&self) -> IpAddr {
         self.address
     }
 
@@ -106,7 +107,7 @@ impl Handshake {
         json!({
             "headers": text(&mut self.headers().map(|(name, value)| (name.to_owned(), value.to_owned()))),
             "time": date(self.issued),
-            "address": self.address.map(|address| address.to_string()).unwrap_or_default(),
+            "address": self.address.to_string(),
             "xdomain": self.is_cross_domain(),
             "secure": self.secure,
             "issued": self.issued,

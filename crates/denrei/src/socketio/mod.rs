@@ -35,6 +35,10 @@
 //! `io` finds a client its namespace and lets it in; `namespace` knows who is where and sends; `socket` is one client;
 //! `queue` runs its handlers, which `listeners` keeps; `emit` and `ack` are what an application says and hears;
 //! `recovery` brings back who was cut off; `cluster` is the seam to other nodes. `lane` is the boundary to the connection.
+//!
+//! Below it: `opening` says what a request is for, `desk` is where requests find their session, `connection` is the one
+//! loop of a client's connection, whatever carries it, `channel` its WebSocket, `rooms` namespace `/` where no application
+//! has taken it.
 
 mod ack;
 mod args;

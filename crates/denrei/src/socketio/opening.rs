@@ -1,6 +1,7 @@
 //! What comes before a Socket.IO connection, whoever parsed its request.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use denrei_hub::ShardHandle;
@@ -80,26 +81,27 @@ enum What {
 }
 
 /// Agrees on a WebSocket where nobody has to be asked and nothing has to be refused.
-pub(crate) fn upgrade(app: &App, facts: &Facts<'_>) -> Option<Upgrade> {
+pub(crate) fn upgrade(app: &App, facts: &Facts<'_>, address: IpAddr) -> Option<Upgrade> {
     let wants = facts.one("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
     if !wants || app.asks_about_requests() {
         return None;
     }
     let ask = Ask::read(facts.pairs());
     let purpose = purpose(app, &ask, Method::Upgrade).ok()?;
-    Upgrade::new(app, facts, ask.wire(), purpose).ok()
+    Upgrade::new(app, facts, address, ask.wire(), purpose).ok()
 }
 
 impl Upgrade {
     pub(crate) fn new(
         app: &App,
         facts: &Facts<'_>,
+        address: IpAddr,
         wire: engineio::Wire,
         purpose: Purpose<Arc<Desk>>,
     ) -> Result<Self, HandshakeError> {
         let agreed = agree(app, facts)?;
         let what = match purpose {
-            Purpose::Open(_) => What::Begin(wire, handshake(app, facts)),
+            Purpose::Open(_) => What::Begin(wire, handshake(app, facts, address)),
             Purpose::Continue(desk) => What::Probe(desk),
         };
         Ok(Self { agreed, what })
@@ -117,12 +119,12 @@ impl Upgrade {
     }
 }
 
-/// The request as handlers see it, in Node's shape.
-pub(crate) fn handshake(app: &App, facts: &Facts<'_>) -> Handshake {
+/// The request as handlers see it.
+pub(crate) fn handshake(app: &App, facts: &Facts<'_>, address: IpAddr) -> Handshake {
     // A wrong token is told in the namespace: there the client can be answered.
     let identity = admission::identify(&app.config.access, facts).unwrap_or_default();
-    let url = format!("{}?{}", facts.path, facts.query);
-    Handshake::new(facts.headers.iter().copied(), &url, identity)
+    let url = if facts.query.is_empty() { facts.path.to_owned() } else { format!("{}?{}", facts.path, facts.query) };
+    Handshake::new(facts.headers.iter().copied(), &url, address, false, identity)
 }
 
 /// Compresses a body in a way that its reader accepts: gzip, deflate (zlib's form), or not at all.

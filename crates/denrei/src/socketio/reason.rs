@@ -55,12 +55,6 @@ impl Reason {
     }
 }
 
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 impl From<engineio::Reason> for Reason {
     fn from(reason: engineio::Reason) -> Self {
         match reason {
@@ -68,7 +62,14 @@ impl From<engineio::Reason> for Reason {
             engineio::Reason::PingTimeout => Self::PingTimeout,
             engineio::Reason::ForcedClose => Self::ForcedClose,
             engineio::Reason::ParseError => Self::ParseError,
+            // The engine's other words, should there come to be some, mean that something failed.
             _ => Self::TransportError,
         }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }

@@ -10,6 +10,7 @@ mod recovery;
 mod rooms;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let (hub, shards) = Hub::new(HubConfig::default(), wires::encoders(None), Backends::default());
+        let (hub, shards) = Hub::new(HubConfig::default(), wires::encoders(None, 10), Backends::default());
         for shard in shards {
             tokio::spawn(shard.run());
         }
@@ -54,7 +55,7 @@ impl World {
         Client {
             io: self.io.clone(),
             lane: Lane::new(outbox, version, denrei_proto::ws::DeflateConfig::default()),
-            handshake: Arc::new(Handshake::new(headers, "/socket.io/?EIO=4&room=a%20b", identity)),
+            handshake: Arc::new(Handshake::new(headers, "/socket.io/?EIO=4&room=a%20b", IpAddr::from([127, 0, 0, 1]), false, identity)),
             decoder: Decoder::new(Parser::Json, version, PacketLimits::default()),
             sockets: HashMap::new(),
             orders: Vec::new(),

@@ -88,7 +88,6 @@ pub use recovery::{ExpiredSession, Recovery};
 pub use remote::{Fetched, NodeAnswers, RemoteSocket};
 pub use socket::{JoinError, Socket};
 
-
 /// No code that runs under these locks leaves them half changed when it panics.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -55,7 +55,13 @@ impl World {
         Client {
             io: self.io.clone(),
             lane: Lane::new(outbox, version, denrei_proto::ws::DeflateConfig::default()),
-            handshake: Arc::new(Handshake::new(headers, "/socket.io/?EIO=4&room=a%20b", IpAddr::from([127, 0, 0, 1]), false, identity)),
+            handshake: Arc::new(Handshake::new(
+                headers,
+                "/socket.io/?EIO=4&room=a%20b",
+                IpAddr::from([127, 0, 0, 1]),
+                false,
+                identity,
+            )),
             decoder: Decoder::new(Parser::Json, version, PacketLimits::default()),
             sockets: HashMap::new(),
             orders: Vec::new(),

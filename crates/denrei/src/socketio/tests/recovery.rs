@@ -422,3 +422,58 @@ async fn binary_is_recovered_too() {
     assert!(heard[0].starts_with(r#"51-["data",1,{"_placeholder":true,"num":0},""#), "{heard:?}");
     assert_eq!(heard[1], "binary [1, 2]");
 }
+
+/// Comers, goers and emits on several threads at once: no deadlock, and nobody is left over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_comes_and_goes_at_once_leaves_nothing_behind() {
+    let world = World::new();
+    let root = world.io.of("/").expect("a name");
+    root.recovery(Recovery { max_disconnection: Duration::from_millis(50), events: 50, ..Recovery::default() });
+    root.use_event(async |_, _, _| {});
+    root.on_disconnecting(async |socket, reason| {
+        socket.to("x").emit("left", &reason.as_str())?;
+        Ok(())
+    });
+    let pids: Arc<Mutex<Vec<String>>> = Arc::default();
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..8_usize {
+        let (pids, root) = (Arc::clone(&pids), root.clone());
+        let mut clients: Vec<Client> = (0..40).map(|_| world.client()).collect();
+        tasks.spawn(async move {
+            for (m, client) in clients.iter_mut().enumerate() {
+                // Somebody else's, as often as not one that is live or just being claimed.
+                let pid = pids.lock().expect("no panic").get((n * 7 + m * 3) % 50).cloned();
+                client.say(&pid.map_or_else(|| "0".into(), |pid| claim(&pid, None)));
+                client.orders();
+                let Some(socket) = client.sockets.values().next().cloned() else { continue };
+                if let Some(pid) = socket.pid() {
+                    pids.lock().expect("no panic").push(pid.as_str().to_owned());
+                }
+                // It may have been ended by another claim already.
+                let _ = socket.join("x");
+                root.to("x").emit("hello", &m).expect("an event");
+                socket.emit("you", &m).expect("an event");
+                client.say(r#"2["said"]"#);
+                if m % 5 == 0 {
+                    root.to("x").except(socket.id()).disconnect_sockets(false);
+                }
+                if m % 2 == 0 {
+                    client.end(Reason::TransportClose);
+                }
+                tokio::task::yield_now().await;
+            }
+            for client in &mut clients {
+                client.end(Reason::TransportClose);
+            }
+        });
+    }
+    let all = async {
+        while let Some(task) = tasks.join_next().await {
+            task.expect("no panic");
+        }
+        while root.socket_count() > 0 || world.hub.rooms() > 0 || root.sessions().expect("recovery").is_waiting() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), all).await.expect("it ends");
+}

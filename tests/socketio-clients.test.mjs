@@ -132,6 +132,7 @@ describe('the heartbeat', () => {
       const { connections, rooms } = await server.health();
       return connections <= idle.connections && rooms <= idle.rooms;
     }, 'the counts to go back');
+    for (const one of clients) one.engine.transport.ws.terminate();
   });
 });
 

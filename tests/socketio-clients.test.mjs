@@ -127,11 +127,13 @@ describe('the heartbeat', () => {
     const idle = await server.health();
     const clients = await Promise.all(upTo(20).map(() => open(WAYS.websocket)));
     await Promise.all(clients.map((one) => one.join(room())));
-    for (const one of clients) one.engine.transport.ws.pause();
+    const sockets = clients.map((one) => one.engine.transport.ws);
+    for (const socket of sockets) socket.pause();
     await until(async () => {
       const { connections, rooms } = await server.health();
       return connections <= idle.connections && rooms <= idle.rooms;
     }, 'the counts to go back');
+    for (const socket of sockets) socket.terminate();
   });
 });
 

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::MissedTickBehavior;
 
-use crate::{Map, Set};
 use crate::ids::{Position, Seq};
 use crate::message::{Dialect, Encoders, Message, Wire};
 use crate::outbox::{Notice, Outbox, Sent};
 use crate::room::{ReaderKey, RoomKey};
+use crate::{Map, Set};
 
 /// The working half of a shard: [`Shard::run`] is spawned once, on the runtime of the connections it writes to.
 pub struct Shard {

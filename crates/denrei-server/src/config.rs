@@ -135,10 +135,13 @@ fn socketio(file: file::SocketIo, config: &mut Config) -> Result<(), String> {
     set(&mut settings.websocket, file.websocket);
     set(&mut settings.upgrades, file.upgrades);
     set(&mut settings.allow_v3, file.allow_eio3);
-    set(&mut settings.parser, file.parser.map(|parser| match parser {
-        file::Parser::Json => Parser::Json,
-        file::Parser::Msgpack => Parser::Msgpack,
-    }));
+    set(
+        &mut settings.parser,
+        file.parser.map(|parser| match parser {
+            file::Parser::Json => Parser::Json,
+            file::Parser::Msgpack => Parser::Msgpack,
+        }),
+    );
     settings.cookie = cookie_name("socketio.cookie", file.cookie)?;
     settings.client_files = file.client_files;
     let threshold = file.compression_threshold_bytes.or(settings.compression);

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use denrei_hub::{ClientId, Draft, Hub, Name, Outbox, RoomName, random_token};
 use futures_util::future::BoxFuture;
 use http::request::Parts;
-use denrei_hub::{ClientId, Draft, Hub, Name, Outbox, RoomName, random_token};
 use tokio::sync::watch;
 
 use crate::config::Config;

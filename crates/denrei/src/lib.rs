@@ -42,8 +42,8 @@ use axum::Router;
 use denrei_hub::{Backends, Hub, Shard};
 use tokio::net::TcpListener;
 
-use crate::app::{App, Rules};
 pub use crate::app::AllowRequest;
+use crate::app::{App, Rules};
 pub use crate::config::{Access, Config, Limits, Poll, Shutdown, SocketIo, Sse, WebSocket};
 pub use crate::front::Place;
 pub use crate::identity::{Identity, Secret};

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use denrei_hub::{
-    Backends, Bus, Cursor, Dialect, Draft, Encoders, Found, Hub, HubConfig, Log, Message, Name, Notice, Outbox, Position,
-    Reader, RoomName, ShardHandle, Wire,
+    Backends, Bus, Cursor, Dialect, Draft, Encoders, Found, Hub, HubConfig, Log, Message, Name, Notice, Outbox,
+    Position, Reader, RoomName, ShardHandle, Wire,
 };
 use tokio::io::{AsyncBufReadExt, BufReader, Interest};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -74,7 +74,8 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn start(config: HubConfig, store: Option<Arc<dyn Log>>, bus: Option<Arc<dyn Bus>>) -> Self {
-        let encoders = Encoders::new(vec![Box::new(told), Box::new(|message, _| [b"#", &*line(message)].concat().into())]);
+        let encoders =
+            Encoders::new(vec![Box::new(told), Box::new(|message, _| [b"#", &*line(message)].concat().into())]);
         let (hub, shards) = Hub::new(config, encoders, Backends { memory: None, store, bus });
         let mut tasks = JoinSet::new();
         let handles = shards.iter().map(|shard| shard.handle().clone()).collect();

@@ -279,4 +279,3 @@ fn room_of(room: Result<Path<String>, PathRejection>) -> Result<RoomName, Refusa
     let Path(room) = room.map_err(|_| Refusal::new(Code::InvalidName, "the room's name is not UTF-8"))?;
     Ok(RoomName::parse(&room)?)
 }
-

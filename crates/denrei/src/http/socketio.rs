@@ -115,11 +115,7 @@ async fn post(app: &Arc<App>, headers: &HeaderMap, desk: &Arc<Desk>, body: Body)
 }
 
 /// The session's answer as the request's. Without one it has ended, and is not known any more.
-fn respond(
-    app: &App,
-    headers: &HeaderMap,
-    told: Result<engineio::Response, oneshot::error::RecvError>,
-) -> Response {
+fn respond(app: &App, headers: &HeaderMap, told: Result<engineio::Response, oneshot::error::RecvError>) -> Response {
     let Ok(response) = told else { return reject(Rejection::UnknownSession, Method::Get) };
     let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = (status, [(CACHE_CONTROL, "no-store")], Body::empty()).into_response();

@@ -173,7 +173,6 @@ fn decode(
     }
 }
 
-
 /// Rewrites what waited for a poll as frames, for [`Outbox::upgrade`].
 pub(crate) fn translate(wire: engineio::Wire) -> denrei_hub::Translate {
     fn to(wire: engineio::Wire, chunk: &Bytes) -> Bytes {

@@ -471,10 +471,7 @@ enum Probe {
 }
 
 /// Whether there is something to read before the deadline; none when the connection is broken.
-async fn within(
-    deadline: Instant,
-    wait: impl Future<Output = io::Result<Woke>>,
-) -> Option<bool> {
+async fn within(deadline: Instant, wait: impl Future<Output = io::Result<Woke>>) -> Option<bool> {
     match tokio::time::timeout_at(deadline, wait).await {
         Ok(Ok(woke)) => Some(woke == Woke::Readable),
         Ok(Err(_)) => None,
@@ -528,11 +525,7 @@ impl Client {
     }
 
     /// Does what the engine says.
-    fn obey(
-        &mut self,
-        mut outputs: engineio::Outputs<'_, '_, Request>,
-        probe: &mut Option<Channel>,
-    ) {
+    fn obey(&mut self, mut outputs: engineio::Outputs<'_, '_, Request>, probe: &mut Option<Channel>) {
         while let Some(output) = outputs.next() {
             match output {
                 Output::Message(message) => {

@@ -63,7 +63,7 @@ attack('CVE-2026-48779: 131,000 fragments of a byte hold neither much nor long',
   const more = frame(CONTINUATION, 'x', { fin: false });
   const flood = Buffer.concat([frame(TEXT, '4', { fin: false }), ...Array(131_000).fill(more)]);
   for (const peer of peers) peer.write(flood);
-  for (const peer of peers) assert.ok([1008, 1009].includes(await peer.closeCode()));
+  for (const peer of peers) assert.match(String(await peer.closeCode()), /^100[89]$/);
 });
 
 attack('CVE-2020-36048: 100 bodies that are as large as they may be and never end', async ({ server, connect }) => {

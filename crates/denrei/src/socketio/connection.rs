@@ -4,39 +4,30 @@
 //! decoder's. The loop gives both what has happened and does what they say. Handlers run elsewhere and reach it by
 //! [`Order`]s, requests by [`Visit`]s; both wake its outbox.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use denrei_hub::ShardHandle;
 use denrei_proto::codes::close;
-use denrei_proto::engineio::{self, Body, Message, Output, Packet, Response, Transport};
-use denrei_proto::socketio::{Body as Say, Decoder, Outgoing, Packet as Incoming};
+use denrei_proto::engineio::{self, Body, Output, Packet, Transport};
 use denrei_proto::ws::Event;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::admission;
-use crate::app::{App, Open, client_id};
-use crate::dispatch::UnderWay;
+use crate::app::{Open, client_id};
 use crate::identity::Identity;
 use crate::link::{Link, Woke};
-use crate::refusal::Refusal;
 use crate::session::{Attention, Session};
+use crate::socketio::Reason;
 use crate::socketio::channel::{Channel, Lost, translate};
+use crate::socketio::client::{Client, Request};
 use crate::socketio::desk::{Desk, Post, Visit};
-use crate::socketio::engine;
-use crate::socketio::lane::{Lane, Order};
+use crate::socketio::lane::Lane;
 use crate::socketio::opening::Caller;
-use crate::socketio::rooms::{self, Asked};
-use crate::socketio::{Handshake, Reason, Socket};
+use crate::socketio::rooms;
 use crate::wires::{Form, Speech};
 
-type Request = oneshot::Sender<Response>;
 type Engine = engineio::Session<Request>;
 
 /// A connection that is about to begin.
@@ -59,70 +50,9 @@ struct Connection {
     stopping: bool,
 }
 
-/// Everything but the transport.
-struct Client {
-    session: Session,
-    lane: Arc<Lane>,
-    desk: Arc<Desk>,
-    wire: engineio::Wire,
-    handshake: Arc<Handshake>,
-    /// Why the first request does not say who it is.
-    refusal: Option<Box<Refusal>>,
-    decoder: Decoder,
-    /// The namespaces that the client is in, or about to be in.
-    seats: Vec<(Arc<str>, Seat)>,
-    under_way: UnderWay,
-    /// Something that the client asked and that takes a while; what follows waits in `late`.
-    asked: Option<Asked>,
-    late: VecDeque<Late>,
-    /// Sockets that have as many events waiting as they may.
-    full: usize,
-    begun: Instant,
-    /// When it must have joined a namespace.
-    join_by: Option<Duration>,
-    /// When the attachments of a packet must be there.
-    collect_by: Option<Duration>,
-    ended: Option<Reason>,
-}
-
-/// The longest message of a client that is in no namespace yet: what it brings to join one.
-const STRANGERS: usize = 64 * 1024;
-
-/// The client's place in a namespace.
-enum Seat {
-    /// Middlewares are being asked.
-    Waiting,
-    /// Of an application.
-    Socket(Socket),
-    /// In the namespace of rooms.
-    Rooms { _counted: InRooms },
-}
-
-/// Counts a client of the namespace of rooms while it is there.
-struct InRooms(Arc<App>);
-
-impl InRooms {
-    fn new(app: &Arc<App>) -> Self {
-        app.desks.tally.in_rooms.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(app))
-    }
-}
-
-impl Drop for InRooms {
-    fn drop(&mut self) {
-        self.0.desks.tally.in_rooms.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A message that came behind something that takes a while.
-enum Late {
-    Text(String),
-    Binary(Bytes),
-}
-
 /// Begins a connection; its task ends with it. Returns where requests find it.
 pub(crate) fn begin(beginning: Beginning, shard: &ShardHandle) -> Arc<Desk> {
-    let Beginning { open, wire, caller: Caller { handshake, refusal }, mut channel } = beginning;
+    let Beginning { open, wire, caller, mut channel } = beginning;
     let app = Arc::clone(open.app());
     let config = &app.config.socketio;
     let parser = config.parser;
@@ -153,36 +83,11 @@ pub(crate) fn begin(beginning: Beginning, shard: &ShardHandle) -> Arc<Desk> {
         allow_upgrades: config.upgrades,
         payload_packets: config.payload_packets,
     };
-    let limits = config.packets;
-    let join_by = Some(config.connect_timeout);
     // Known to nobody by its id, and reminded of no heartbeat: the engine has its own.
     let session = Session::new(open, outbox, Identity::default(), Duration::MAX);
-    let mut client = Client {
-        session,
-        lane,
-        desk: Arc::clone(&desk),
-        wire,
-        handshake: Arc::new(handshake),
-        refusal,
-        decoder: Decoder::new(parser, wire.version(), limits),
-        seats: Vec::new(),
-        under_way: UnderWay::default(),
-        asked: None,
-        late: VecDeque::new(),
-        full: 0,
-        begun: Instant::now(),
-        join_by,
-        collect_by: None,
-        ended: None,
-    };
+    let mut client = Client::new(session, &desk, wire, caller);
     client.queue(&Packet::Open(&opening.to_json()));
-    if let Some(engine) = &client.session.app.engine {
-        client.join_by = None;
-        engine.opened(&engine::Client::new(&client.lane));
-    } else if wire.version() == engineio::Version::V3 {
-        // Clients of version 3 are in `/` without asking.
-        client.join("/", None);
-    }
+    client.begin();
     let engine = Engine::new(engine, transport, Duration::ZERO);
     let connection = Box::new(Connection { engine, client, channel, probe: None, post: None, stopping: false });
     tokio::spawn(connection.run());
@@ -197,8 +102,10 @@ impl Connection {
                 Box::pin(self.stop()).await;
                 break;
             }
-            if self.client.asked.is_some() || !self.client.late.is_empty() {
-                Box::pin(self.catch_up()).await;
+            if self.client.is_behind() {
+                if !Box::pin(self.client.catch_up()).await {
+                    self.end(Reason::ParseError);
+                }
                 continue;
             }
             self.give();
@@ -214,12 +121,12 @@ impl Connection {
             self.wait().await;
         }
         let Self { mut client, channel, probe, .. } = *self;
-        let reason = client.ended.take().unwrap_or(Reason::TransportClose);
-        client.leave_all(reason);
-        if let Some(engine) = &client.session.app.engine {
-            engine.closed(&engine::Client::new(&client.lane), reason);
-        }
+        client.finish();
         client.session.outbox.flush();
+        // A channel ends it when its last frame is out.
+        if client.desk.transport() == Transport::Polling {
+            client.session.outbox.end();
+        }
         for channel in [channel, probe].into_iter().flatten() {
             channel.close(close::NORMAL);
         }
@@ -261,8 +168,7 @@ impl Connection {
             let outputs = self.engine.tick(now);
             self.client.obey(outputs, &mut self.probe);
         }
-        let late = [self.client.join_by, self.client.collect_by].into_iter().flatten().any(|by| by <= now);
-        if late {
+        if self.client.is_late() {
             self.end(Reason::TransportError);
         }
     }
@@ -270,8 +176,7 @@ impl Connection {
     /// The server stops.
     async fn stop(&mut self) {
         // What is under way is answered first, behind what the shard has to do: what is kept was acknowledged.
-        self.client.under_way.clone().settled().await;
-        self.client.session.outbox.shard().settled().await;
+        self.client.settled().await;
         self.end(Reason::ServerShuttingDown);
         // A client that does not poll at the moment cannot be told: no request comes in any more.
         self.client.ended.get_or_insert(Reason::ServerShuttingDown);
@@ -322,25 +227,6 @@ impl Connection {
             let outputs = self.engine.flush(self.client.now());
             self.client.obey(outputs, &mut self.probe);
             self.client.session.outbox.await_bytes(false);
-        }
-    }
-
-    /// Does what the client asked and what it has said since, in its order.
-    async fn catch_up(&mut self) {
-        if let Some(asked) = self.client.asked.take() {
-            rooms::answer(&mut self.client.session, &self.client.lane, asked).await;
-        }
-        while self.client.asked.is_none()
-            && let Some(late) = self.client.late.pop_front()
-        {
-            let understood = match &late {
-                Late::Text(text) => self.client.hear(&Message::Text(text)),
-                Late::Binary(data) => self.client.hear(&Message::Binary((&**data).into())),
-            };
-            if !understood {
-                self.end(Reason::ParseError);
-                return;
-            }
         }
     }
 
@@ -485,264 +371,5 @@ async fn wait_both(client: &mut Client, probe: &mut Channel, deadline: Instant) 
     tokio::select! {
         _ = probe.readable() => Some(true),
         _ = tokio::time::timeout_at(deadline, client.session.wait(&mut visits, false)) => Some(false),
-    }
-}
-
-impl Client {
-    fn now(&self) -> Duration {
-        self.begun.elapsed()
-    }
-
-    /// When to look again at the latest.
-    fn deadline(&self, engine: Option<Duration>) -> Instant {
-        // A connection whose client is not read looks at its other deadlines once a second.
-        let engine = engine.unwrap_or_else(|| self.now() + Duration::from_secs(1));
-        let next = [self.join_by, self.collect_by].into_iter().flatten().fold(engine, Duration::min);
-        self.begun + next
-    }
-
-    /// A peer that has too much under way is not read further.
-    fn may_read(&self) -> bool {
-        self.full == 0
-            && self.asked.is_none()
-            && self.late.is_empty()
-            && self.under_way.count() < self.session.app.config.limits.publishes
-    }
-
-    /// Queues a packet of the engine's own.
-    fn queue(&self, packet: &Packet<'_>) {
-        self.lane.send_record(engineio::record(packet));
-    }
-
-    fn upgrade(&mut self, probe: &mut Channel) {
-        let outbox = &self.session.outbox;
-        let form = probe.form(self.wire);
-        let parser = self.session.app.config.socketio.parser;
-        let socket = probe.become_main(outbox);
-        outbox.upgrade(socket, Speech { parser, form }.wire(), translate(self.wire));
-        self.desk.has_upgraded();
-        outbox.flush();
-    }
-
-    /// Does what the engine says.
-    fn obey(&mut self, mut outputs: engineio::Outputs<'_, '_, Request>, probe: &mut Option<Channel>) {
-        while let Some(output) = outputs.next() {
-            match output {
-                Output::Message(message) => {
-                    if !self.take(&message) {
-                        self.leave_all(Reason::ForcedClose);
-                        outputs.close();
-                    }
-                }
-                Output::CloseProbe => {
-                    if let Some(probe) = probe.take() {
-                        probe.close(close::NORMAL);
-                    }
-                }
-                other => self.do_one(other),
-            }
-        }
-    }
-
-    fn do_one(&mut self, output: Output<'_, Request>) {
-        match output {
-            Output::Queue(packet) => self.queue(&packet),
-            Output::Answer(request, answer) => {
-                let queued = if answer.takes_queue() { self.session.outbox.take() } else { VecDeque::new() };
-                let response = answer.respond(self.wire, queued.iter().map(|chunk| &chunk[..]));
-                // Whoever has gone needs no answer.
-                let _ = request.send(response);
-            }
-            Output::Closed(reason) => {
-                self.ended.get_or_insert(reason.into());
-            }
-            // Only a probe's own messages lead to these.
-            Output::Message(_) | Output::Probed | Output::Upgraded | Output::CloseProbe => {}
-        }
-    }
-
-    /// Takes a message, or puts it aside while something before it takes a while.
-    fn take(&mut self, message: &Message<'_>) -> bool {
-        if let Some(engine) = &self.session.app.engine {
-            engine.message(&engine::Client::new(&self.lane), message.into());
-            return true;
-        }
-        if self.asked.is_none() && self.late.is_empty() {
-            return self.hear(message);
-        }
-        self.late.push_back(match message {
-            Message::Text(text) => Late::Text((*text).to_owned()),
-            Message::Binary(data) => Late::Binary(Bytes::copy_from_slice(data)),
-        });
-        true
-    }
-
-    /// Understands a message; false ends the connection.
-    fn hear(&mut self, message: &Message<'_>) -> bool {
-        // Who is in no namespace yet has nothing to say but who it is.
-        let stranger = self.seats.is_empty();
-        let length = match message {
-            Message::Text(text) => text.len(),
-            Message::Binary(data) => data.len(),
-        };
-        let tally = &self.session.app.desks.tally;
-        tally.packets_in.fetch_add(1, Ordering::Relaxed);
-        tally.bytes_in.fetch_add(length as u64, Ordering::Relaxed);
-        if stranger && length > STRANGERS {
-            return false;
-        }
-        let packet = match message {
-            Message::Text(text) => self.decoder.text(text),
-            Message::Binary(data) => self.decoder.binary(data),
-        };
-        let collecting = self.decoder.is_collecting();
-        if stranger && collecting {
-            return false;
-        }
-        let time = self.session.app.config.socketio.packet_timeout;
-        self.collect_by = collecting.then(|| self.collect_by.unwrap_or_else(|| self.now() + time));
-        match packet {
-            Ok(Some(packet)) => self.act(packet),
-            Ok(None) => true,
-            Err(error) => {
-                tracing::debug!(%error, "a packet was not understood");
-                false
-            }
-        }
-    }
-
-    /// Does what a packet says; false when it must not say that.
-    fn act(&mut self, packet: Incoming<'_>) -> bool {
-        let namespace = &*packet.namespace;
-        let at = self.seats.iter().position(|(name, _)| **name == *namespace);
-        let seat = at.map(|at| &self.seats[at].1);
-        match (packet.body, seat) {
-            (Say::Connect { auth }, None) if self.seats.len() < self.session.app.config.socketio.namespaces => {
-                self.join(namespace, auth);
-                true
-            }
-            (Say::Disconnect, Some(Seat::Socket(socket))) => {
-                socket.leave(Reason::ClientNamespaceDisconnect);
-                self.seats.retain(|(name, _)| **name != *namespace);
-                true
-            }
-            (Say::Disconnect, Some(Seat::Rooms { .. })) => {
-                self.session.leave_all();
-                self.seats.retain(|(name, _)| **name != *namespace);
-                true
-            }
-            (Say::Event { id, name, args }, Some(Seat::Socket(socket))) => {
-                if !socket.receive(id, &name, args) {
-                    self.full += 1;
-                }
-                true
-            }
-            (Say::Event { id, name, args }, Some(Seat::Rooms { .. })) => {
-                self.asked = rooms::event(&mut self.session, &self.under_way, &self.lane, id, &name, &args);
-                true
-            }
-            (Say::Ack { id, args }, Some(Seat::Socket(socket))) => {
-                socket.answer(id, args);
-                true
-            }
-            // Nothing is asked of the client there.
-            (Say::Ack { .. }, Some(Seat::Rooms { .. })) => true,
-            // Node ends a client that speaks to a namespace it is not in, joins one twice, or says what servers say.
-            _ => false,
-        }
-    }
-
-    /// The client wants to be in a namespace.
-    fn join(&mut self, namespace: &str, auth: Option<Bytes>) {
-        let handshake = match self.identify(auth.as_deref()) {
-            Ok(handshake) => handshake,
-            Err(refusal) => {
-                let data = refusal.body();
-                let v3 = self.lane.version == engineio::Version::V3;
-                let error = if v3 { Outgoing::connect_error_v3 } else { Outgoing::connect_error };
-                return self.lane.send(&error(namespace, &refusal.sentence, Some(&data)));
-            }
-        };
-        let app = Arc::clone(&self.session.app);
-        let name: Arc<str> = namespace.into();
-        if namespace == "/" && app.config.socketio.rooms && !app.io.has("/") {
-            self.session.identity = handshake.identity().clone();
-            rooms::enter(&self.session, &self.lane);
-            self.seats.push((name, Seat::Rooms { _counted: InRooms::new(&app) }));
-            self.join_by = None;
-            return;
-        }
-        self.seats.push((name, Seat::Waiting));
-        app.io.connect(&self.lane, &handshake, namespace, auth);
-        // Where nobody had to be asked, the answer is there already.
-        for order in self.lane.orders() {
-            self.seat(order);
-        }
-    }
-
-    /// Who it is: what the namespace's `auth.token` says, else what the first request said.
-    fn identify(&self, auth: Option<&[u8]>) -> Result<Arc<Handshake>, Refusal> {
-        #[derive(serde::Deserialize)]
-        struct Auth<'a> {
-            #[serde(borrow)]
-            token: Option<std::borrow::Cow<'a, str>>,
-        }
-        let access = &self.session.app.config.access;
-        // Where the house knows no tokens, what clients call one is the application's.
-        let auth = auth.filter(|_| access.secret.is_some());
-        let token = auth.and_then(|auth| serde_json::from_slice::<Auth<'_>>(auth).ok()?.token);
-        match token {
-            Some(token) => {
-                let identity = admission::verify(access, &token)?;
-                Ok(Arc::new(self.handshake.identified(identity)))
-            }
-            None => match &self.refusal {
-                None => Ok(Arc::clone(&self.handshake)),
-                Some(refusal) => Err((**refusal).clone()),
-            },
-        }
-    }
-
-    /// Notes what became of a namespace, and gives back what else there is to do.
-    fn seat(&mut self, order: Order) -> Option<Reason> {
-        match order {
-            Order::Joined(socket) => {
-                let waiting = self.seats.iter_mut().find(|(name, _)| **name == *socket.namespace().name());
-                match waiting {
-                    Some((_, seat)) => *seat = Seat::Socket(socket),
-                    // The client has left in the meantime.
-                    None => socket.leave(Reason::ClientNamespaceDisconnect),
-                }
-                self.join_by = None;
-            }
-            Order::Refused(namespace) => {
-                self.seats.retain(|(name, seat)| **name != *namespace || !matches!(seat, Seat::Waiting));
-            }
-            Order::Left(namespace) => self.seats.retain(|(name, _)| **name != *namespace),
-            Order::Relieved => self.full = self.full.saturating_sub(1),
-            Order::Close(reason) => return Some(reason),
-        }
-        None
-    }
-
-    fn leave_all(&mut self, reason: Reason) {
-        for (_, seat) in self.seats.drain(..) {
-            if let Seat::Socket(socket) = seat {
-                socket.leave(reason);
-            }
-        }
-        self.session.leave_all();
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        self.session.app.desks.remove(&self.desk.sid);
-        // A namespace that answers only now finds nobody.
-        for order in self.lane.orders() {
-            if let Order::Joined(socket) = order {
-                socket.leave(Reason::TransportClose);
-            }
-        }
     }
 }

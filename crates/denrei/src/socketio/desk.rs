@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::socketio::admin::Tally;
 use crate::socketio::channel::Channel;
 use crate::socketio::lane::Lane;
+use crate::socketio::mailbox::Mailbox;
 
 /// The engine sessions of this node, by their secret ids.
 #[derive(Default)]
@@ -25,7 +26,7 @@ pub(crate) struct Desk {
     pub(crate) sid: Arc<str>,
     pub(crate) lane: Arc<Lane>,
     upgraded: AtomicBool,
-    visits: Mutex<Vec<Visit>>,
+    visits: Mailbox<Visit>,
 }
 
 /// A request that has come for a session.
@@ -78,7 +79,7 @@ impl Desks {
 impl Desk {
     pub(crate) fn new(sid: Arc<str>, lane: Arc<Lane>, transport: Transport) -> Arc<Self> {
         let upgraded = AtomicBool::new(transport == Transport::WebSocket);
-        Arc::new(Self { sid, lane, upgraded, visits: Mutex::default() })
+        Arc::new(Self { sid, lane, upgraded, visits: Mailbox::default() })
     }
 
     pub(crate) fn version(&self) -> Version {
@@ -94,12 +95,20 @@ impl Desk {
         self.upgraded.store(true, Ordering::Release);
     }
 
+    /// A request comes in. If the session has ended it is let go, which answers it.
     pub(crate) fn visit(&self, visit: Visit) {
-        self.visits.lock().unwrap_or_else(PoisonError::into_inner).push(visit);
-        self.lane.outbox.wake();
+        if self.visits.put(visit).is_ok() {
+            self.lane.outbox.wake();
+        }
     }
 
     pub(crate) fn visits(&self) -> Vec<Visit> {
-        std::mem::take(&mut *self.visits.lock().unwrap_or_else(PoisonError::into_inner))
+        self.visits.take()
+    }
+
+    /// The session has ended.
+    pub(crate) fn close(&self) {
+        self.visits.close();
+        self.lane.close();
     }
 }

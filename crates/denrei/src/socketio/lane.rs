@@ -1,6 +1,6 @@
 //! A client's engine connection as its sockets see it: somewhere to send packets to, and to leave orders for.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use denrei_hub::Outbox;
@@ -8,6 +8,7 @@ use denrei_proto::engineio::Version;
 use denrei_proto::socketio::Outgoing;
 use denrei_proto::ws::DeflateConfig;
 
+use crate::socketio::mailbox::Mailbox;
 use crate::socketio::{Reason, Socket};
 use crate::wires::{Form, Speech};
 
@@ -20,7 +21,7 @@ pub(crate) struct Lane {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) version: Version,
     deflate: DeflateConfig,
-    orders: Mutex<Vec<Order>>,
+    orders: Mailbox<Order>,
 }
 
 /// What the connection's task is to do. Each socket leaves each at most once, which bounds them.
@@ -40,7 +41,7 @@ pub(crate) enum Order {
 
 impl Lane {
     pub(crate) fn new(outbox: Arc<Outbox>, version: Version, deflate: DeflateConfig) -> Arc<Self> {
-        Arc::new(Self { outbox, version, deflate, orders: Mutex::default() })
+        Arc::new(Self { outbox, version, deflate, orders: Mailbox::default() })
     }
 
     /// Sends a packet, behind everything that this caller has emitted before.
@@ -67,12 +68,25 @@ impl Lane {
     }
 
     pub(crate) fn order(&self, order: Order) {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
-        self.outbox.wake();
+        match self.orders.put(order) {
+            Ok(()) => self.outbox.wake(),
+            // A namespace that answers only now finds nobody.
+            Err(Order::Joined(socket)) => socket.leave(Reason::TransportClose),
+            Err(_) => {}
+        }
     }
 
     /// Takes the orders, oldest first.
     pub(crate) fn orders(&self) -> Vec<Order> {
-        std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
+        self.orders.take()
+    }
+
+    /// The connection has ended.
+    pub(crate) fn close(&self) {
+        for order in self.orders.close() {
+            if let Order::Joined(socket) = order {
+                socket.leave(Reason::TransportClose);
+            }
+        }
     }
 }

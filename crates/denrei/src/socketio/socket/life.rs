@@ -95,12 +95,9 @@ impl Socket {
         true
     }
 
-    /// The connect handlers may run. If the connection has ended in the meantime, it does not know this socket.
+    /// The connect handlers may run.
     pub(crate) fn begin(&self) {
         self.0.queue.begin(self);
-        if self.0.lane.outbox.ended().is_some() {
-            self.leave(Reason::TransportClose);
-        }
     }
 
     /// Leaves the namespace; false when it has left before.

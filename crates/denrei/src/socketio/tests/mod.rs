@@ -151,11 +151,11 @@ impl Client {
 
     /// The connection ends.
     fn end(&mut self, reason: Reason) {
-        self.lane.outbox.end();
         self.orders();
         for socket in self.sockets.values() {
             socket.leave(reason);
         }
+        self.lane.close();
     }
 }
 

@@ -126,7 +126,8 @@ async fn a_connection_that_ends_before_its_client_is_let_in_leaves_nothing_behin
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(root.socket_count(), 0);
     assert_eq!(world.hub.rooms(), 0);
-    assert_eq!(notes.take(), ["transport close"]);
+    // It never was there: neither its coming nor its going is told.
+    assert!(notes.take().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -121,26 +121,28 @@ impl Channel {
     }
 
     /// Sends the last frame and lets go, in a task of its own that ends soon.
-    pub(crate) fn close(mut self, code: u16) {
+    pub(crate) fn close(self, code: u16) {
+        tokio::spawn(self.farewell(code));
+    }
+
+    /// Sends the last frame and lets go. Whether it ends well or not, it ends soon.
+    pub(crate) async fn farewell(mut self, code: u16) {
         self.outbox.seal(ws::close(code, ""));
-        tokio::spawn(async move {
-            let farewell = async {
-                self.link.drain(&self.outbox).await?;
-                self.link.finish(&self.outbox).await;
-                // Until the peer closes too: a close with bytes unread would destroy what it has not read yet.
-                loop {
-                    self.link.wait(&self.outbox, true, Patience::Any).await?;
-                    match self.link.read(&self.outbox, |_| ()) {
-                        Ok(None) => return io::Result::Ok(()),
-                        Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-                        Ok(Some(())) | Err(_) => {}
-                    }
+        let farewell = async {
+            self.link.drain(&self.outbox).await?;
+            self.link.finish(&self.outbox).await;
+            // Until the peer closes too: a close with bytes unread would destroy what it has not read yet.
+            loop {
+                self.link.wait(&self.outbox, true, Patience::Any).await?;
+                match self.link.read(&self.outbox, |_| ()) {
+                    Ok(None) => return io::Result::Ok(()),
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                    Ok(Some(())) | Err(_) => {}
                 }
-            };
-            // Whether it ended well or not, it ends.
-            let _ = tokio::time::timeout(Duration::from_secs(2), farewell).await;
-            self.outbox.end();
-        });
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(2), farewell).await;
+        self.outbox.end();
     }
 }
 

@@ -48,6 +48,8 @@ struct Connection {
     post: Option<Post>,
     /// The server is about to stop.
     stopping: bool,
+    /// What a WebSocket is closed with.
+    code: u16,
 }
 
 /// Begins a connection; its task ends with it. Returns where requests find it.
@@ -89,7 +91,8 @@ pub(crate) fn begin(beginning: Beginning, shard: &ShardHandle) -> Arc<Desk> {
     client.queue(&Packet::Open(&opening.to_json()));
     client.begin();
     let engine = Engine::new(engine, transport, Duration::ZERO);
-    let connection = Box::new(Connection { engine, client, channel, probe: None, post: None, stopping: false });
+    let connection =
+        Box::new(Connection { engine, client, channel, probe: None, post: None, stopping: false, code: close::NORMAL });
     tokio::spawn(connection.run());
     desk
 }
@@ -120,15 +123,14 @@ impl Connection {
             }
             self.wait().await;
         }
-        let Self { mut client, channel, probe, .. } = *self;
+        let Self { mut client, channel, probe, code, .. } = *self;
         client.finish();
-        client.session.outbox.flush();
-        // A channel ends it when its last frame is out.
-        if client.desk.transport() == Transport::Polling {
-            client.session.outbox.end();
+        if let Some(probe) = probe {
+            probe.close(close::NORMAL);
         }
-        for channel in [channel, probe].into_iter().flatten() {
-            channel.close(close::NORMAL);
+        // It is a connection until its socket is closed: it counts as one, and its outbox lives.
+        if let Some(channel) = channel {
+            channel.farewell(code).await;
         }
     }
 
@@ -292,14 +294,12 @@ impl Connection {
             Lost::Violation(_) => self.engine.websocket_failed(now),
         };
         self.client.obey(outputs, &mut self.probe);
-        let code = match lost {
+        self.client.ended.get_or_insert(Reason::TransportClose);
+        self.code = match lost {
             Lost::Closed(code) => *code,
             Lost::Violation(violation) => violation.close_code(),
             Lost::Broken => close::NORMAL,
         };
-        if let Some(channel) = self.channel.take() {
-            channel.close(code);
-        }
     }
 
     fn read_probe(&mut self) {

@@ -55,9 +55,13 @@ impl Desks {
         self.lock().insert(Arc::clone(&desk.sid), Arc::clone(desk));
     }
 
-    pub(crate) fn remove(&self, sid: &str) {
-        self.tally.closed.fetch_add(1, Ordering::Relaxed);
-        self.lock().remove(sid);
+    /// A session has ended; false if it had before.
+    pub(crate) fn remove(&self, sid: &str) -> bool {
+        let removed = self.lock().remove(sid).is_some();
+        if removed {
+            self.tally.closed.fetch_add(1, Ordering::Relaxed);
+        }
+        removed
     }
 
     /// How many there are, and how many of them poll.

@@ -1,0 +1,425 @@
+//! What a Socket.IO client says, and the namespaces it is in. Its transport is [`super::connection`]'s.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use denrei_proto::codes::close;
+use denrei_proto::engineio::{self, Message, Output, Packet, Response};
+use denrei_proto::socketio::{Body as Say, Decoder, Outgoing, Packet as Incoming};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::admission;
+use crate::app::App;
+use crate::dispatch::UnderWay;
+use crate::refusal::Refusal;
+use crate::session::Session;
+use crate::socketio::channel::{Channel, translate};
+use crate::socketio::desk::Desk;
+use crate::socketio::engine;
+use crate::socketio::lane::{Lane, Order};
+use crate::socketio::opening::Caller;
+use crate::socketio::rooms::{self, Asked};
+use crate::socketio::{Handshake, Reason, Socket};
+use crate::wires::Speech;
+
+/// A request that waits for the engine's answer.
+pub(super) type Request = oneshot::Sender<Response>;
+
+/// Everything of a connection but its transport.
+pub(super) struct Client {
+    pub(super) session: Session,
+    pub(super) lane: Arc<Lane>,
+    pub(super) desk: Arc<Desk>,
+    wire: engineio::Wire,
+    handshake: Arc<Handshake>,
+    /// Why the first request does not say who it is.
+    refusal: Option<Box<Refusal>>,
+    decoder: Decoder,
+    /// The namespaces that the client is in, or about to be in.
+    seats: Vec<(Arc<str>, Seat)>,
+    under_way: UnderWay,
+    /// Something that the client asked and that takes a while; what follows waits in `late`.
+    asked: Option<Asked>,
+    late: VecDeque<Late>,
+    /// Sockets that have as many events waiting as they may.
+    full: usize,
+    begun: Instant,
+    /// When it must have joined a namespace.
+    join_by: Option<Duration>,
+    /// When the attachments of a packet must be there.
+    collect_by: Option<Duration>,
+    pub(super) ended: Option<Reason>,
+}
+
+/// The longest message of a client that is in no namespace yet: what it brings to join one.
+const STRANGERS: usize = 64 * 1024;
+
+/// The client's place in a namespace.
+enum Seat {
+    /// Middlewares are being asked.
+    Waiting,
+    /// Of an application.
+    Socket(Socket),
+    /// In the namespace of rooms.
+    Rooms { _counted: InRooms },
+}
+
+/// Counts a client of the namespace of rooms while it is there.
+struct InRooms(Arc<App>);
+
+impl InRooms {
+    fn new(app: &Arc<App>) -> Self {
+        app.desks.tally.in_rooms.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(app))
+    }
+}
+
+impl Drop for InRooms {
+    fn drop(&mut self) {
+        self.0.desks.tally.in_rooms.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A message that came behind something that takes a while.
+enum Late {
+    Text(String),
+    Binary(Bytes),
+}
+
+impl Client {
+    pub(super) fn new(session: Session, desk: &Arc<Desk>, wire: engineio::Wire, caller: Caller) -> Self {
+        let Caller { handshake, refusal } = caller;
+        let config = &session.app.config.socketio;
+        let decoder = Decoder::new(config.parser, wire.version(), config.packets);
+        // Bare Engine.IO knows no namespaces.
+        let join_by = session.app.engine.is_none().then_some(config.connect_timeout);
+        Self {
+            session,
+            lane: Arc::clone(&desk.lane),
+            desk: Arc::clone(desk),
+            wire,
+            handshake: Arc::new(handshake),
+            refusal,
+            decoder,
+            seats: Vec::new(),
+            under_way: UnderWay::default(),
+            asked: None,
+            late: VecDeque::new(),
+            full: 0,
+            begun: Instant::now(),
+            join_by,
+            collect_by: None,
+            ended: None,
+        }
+    }
+
+    /// The engine has told the client its terms: the conversation begins.
+    pub(super) fn begin(&mut self) {
+        if let Some(engine) = &self.session.app.engine {
+            engine.opened(&engine::Client::new(&self.lane));
+        } else if self.wire.version() == engineio::Version::V3 {
+            // Clients of version 3 are in `/` without asking.
+            self.join("/", None);
+        }
+    }
+
+    /// The connection has ended: it is in no namespace and known to nobody any more.
+    pub(super) fn finish(&mut self) {
+        let reason = self.ended.unwrap_or(Reason::TransportClose);
+        self.leave_all(reason);
+        if self.session.app.desks.remove(&self.desk.sid)
+            && let Some(engine) = &self.session.app.engine
+        {
+            engine.closed(&engine::Client::new(&self.lane), reason);
+        }
+        self.desk.close();
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// When to look again at the latest.
+    pub(super) fn deadline(&self, engine: Option<Duration>) -> Instant {
+        // A connection whose client is not read looks at its other deadlines once a second.
+        let engine = engine.unwrap_or_else(|| self.now() + Duration::from_secs(1));
+        let next = [self.join_by, self.collect_by].into_iter().flatten().fold(engine, Duration::min);
+        self.begun + next
+    }
+
+    /// A peer that has too much under way is not read further.
+    pub(super) fn may_read(&self) -> bool {
+        self.full == 0 && !self.is_behind() && self.under_way.count() < self.session.app.config.limits.publishes
+    }
+
+    /// Queues a packet of the engine's own.
+    pub(super) fn queue(&self, packet: &Packet<'_>) {
+        self.lane.send_record(engineio::record(packet));
+    }
+
+    pub(super) fn upgrade(&mut self, probe: &mut Channel) {
+        let outbox = &self.session.outbox;
+        let form = probe.form(self.wire);
+        let parser = self.session.app.config.socketio.parser;
+        let socket = probe.become_main(outbox);
+        outbox.upgrade(socket, Speech { parser, form }.wire(), translate(self.wire));
+        self.desk.has_upgraded();
+        outbox.flush();
+    }
+
+    /// Does what the engine says.
+    pub(super) fn obey(&mut self, mut outputs: engineio::Outputs<'_, '_, Request>, probe: &mut Option<Channel>) {
+        while let Some(output) = outputs.next() {
+            match output {
+                Output::Message(message) => {
+                    if !self.take(&message) {
+                        self.leave_all(Reason::ForcedClose);
+                        outputs.close();
+                    }
+                }
+                Output::CloseProbe => {
+                    if let Some(probe) = probe.take() {
+                        probe.close(close::NORMAL);
+                    }
+                }
+                other => self.do_one(other),
+            }
+        }
+    }
+
+    pub(super) fn do_one(&mut self, output: Output<'_, Request>) {
+        match output {
+            Output::Queue(packet) => self.queue(&packet),
+            Output::Answer(request, answer) => {
+                let queued = if answer.takes_queue() { self.session.outbox.take() } else { VecDeque::new() };
+                let response = answer.respond(self.wire, queued.iter().map(|chunk| &chunk[..]));
+                // Whoever has gone needs no answer.
+                let _ = request.send(response);
+            }
+            Output::Closed(reason) => {
+                self.ended.get_or_insert(reason.into());
+            }
+            // Only a probe's own messages lead to these.
+            Output::Message(_) | Output::Probed | Output::Upgraded | Output::CloseProbe => {}
+        }
+    }
+
+    /// Takes a message, or puts it aside while something before it takes a while.
+    fn take(&mut self, message: &Message<'_>) -> bool {
+        if let Some(engine) = &self.session.app.engine {
+            engine.message(&engine::Client::new(&self.lane), message.into());
+            return true;
+        }
+        if !self.is_behind() {
+            return self.hear(message);
+        }
+        self.late.push_back(match message {
+            Message::Text(text) => Late::Text((*text).to_owned()),
+            Message::Binary(data) => Late::Binary(Bytes::copy_from_slice(data)),
+        });
+        true
+    }
+
+    /// Whether something that the client asked is not done yet, or waits behind it.
+    pub(super) fn is_behind(&self) -> bool {
+        self.asked.is_some() || !self.late.is_empty()
+    }
+
+    /// Does what the client asked and what it has said since, in its order. False ends the connection.
+    pub(super) async fn catch_up(&mut self) -> bool {
+        if let Some(asked) = self.asked.take() {
+            rooms::answer(&mut self.session, &self.lane, asked).await;
+        }
+        while self.asked.is_none()
+            && let Some(late) = self.late.pop_front()
+        {
+            let understood = match &late {
+                Late::Text(text) => self.hear(&Message::Text(text)),
+                Late::Binary(data) => self.hear(&Message::Binary((&**data).into())),
+            };
+            if !understood {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Everything that the client asked is answered, behind what the shard has to do.
+    pub(super) async fn settled(&mut self) {
+        self.under_way.clone().settled().await;
+        self.session.outbox.shard().settled().await;
+    }
+
+    /// Whether the client has let a time pass by which it had to do something.
+    pub(super) fn is_late(&self) -> bool {
+        let now = self.now();
+        [self.join_by, self.collect_by].into_iter().flatten().any(|by| by <= now)
+    }
+
+    /// Understands a message; false ends the connection.
+    fn hear(&mut self, message: &Message<'_>) -> bool {
+        // Who is in no namespace yet has nothing to say but who it is.
+        let stranger = self.seats.is_empty();
+        let length = match message {
+            Message::Text(text) => text.len(),
+            Message::Binary(data) => data.len(),
+        };
+        let tally = &self.session.app.desks.tally;
+        tally.packets_in.fetch_add(1, Ordering::Relaxed);
+        tally.bytes_in.fetch_add(length as u64, Ordering::Relaxed);
+        if stranger && length > STRANGERS {
+            return false;
+        }
+        let packet = match message {
+            Message::Text(text) => self.decoder.text(text),
+            Message::Binary(data) => self.decoder.binary(data),
+        };
+        let collecting = self.decoder.is_collecting();
+        if stranger && collecting {
+            return false;
+        }
+        let time = self.session.app.config.socketio.packet_timeout;
+        self.collect_by = collecting.then(|| self.collect_by.unwrap_or_else(|| self.now() + time));
+        match packet {
+            Ok(Some(packet)) => self.act(packet),
+            Ok(None) => true,
+            Err(error) => {
+                tracing::debug!(%error, "a packet was not understood");
+                false
+            }
+        }
+    }
+
+    /// Does what a packet says; false when it must not say that.
+    fn act(&mut self, packet: Incoming<'_>) -> bool {
+        let namespace = &*packet.namespace;
+        let at = self.seats.iter().position(|(name, _)| **name == *namespace);
+        let seat = at.map(|at| &self.seats[at].1);
+        match (packet.body, seat) {
+            (Say::Connect { auth }, None) if self.seats.len() < self.session.app.config.socketio.namespaces => {
+                self.join(namespace, auth);
+                true
+            }
+            (Say::Disconnect, Some(Seat::Socket(socket))) => {
+                socket.leave(Reason::ClientNamespaceDisconnect);
+                self.seats.retain(|(name, _)| **name != *namespace);
+                true
+            }
+            (Say::Disconnect, Some(Seat::Rooms { .. })) => {
+                self.session.leave_all();
+                self.seats.retain(|(name, _)| **name != *namespace);
+                true
+            }
+            (Say::Event { id, name, args }, Some(Seat::Socket(socket))) => {
+                if !socket.receive(id, &name, args) {
+                    self.full += 1;
+                }
+                true
+            }
+            (Say::Event { id, name, args }, Some(Seat::Rooms { .. })) => {
+                self.asked = rooms::event(&mut self.session, &self.under_way, &self.lane, id, &name, &args);
+                true
+            }
+            (Say::Ack { id, args }, Some(Seat::Socket(socket))) => {
+                socket.answer(id, args);
+                true
+            }
+            // Nothing is asked of the client there.
+            (Say::Ack { .. }, Some(Seat::Rooms { .. })) => true,
+            // Node ends a client that speaks to a namespace it is not in, joins one twice, or says what servers say.
+            _ => false,
+        }
+    }
+
+    /// The client wants to be in a namespace.
+    fn join(&mut self, namespace: &str, auth: Option<Bytes>) {
+        let handshake = match self.identify(auth.as_deref()) {
+            Ok(handshake) => handshake,
+            Err(refusal) => {
+                let data = refusal.body();
+                let v3 = self.lane.version == engineio::Version::V3;
+                let error = if v3 { Outgoing::connect_error_v3 } else { Outgoing::connect_error };
+                return self.lane.send(&error(namespace, &refusal.sentence, Some(&data)));
+            }
+        };
+        let app = Arc::clone(&self.session.app);
+        let name: Arc<str> = namespace.into();
+        if namespace == "/" && app.config.socketio.rooms && !app.io.has("/") {
+            self.session.identity = handshake.identity().clone();
+            rooms::enter(&self.session, &self.lane);
+            self.seats.push((name, Seat::Rooms { _counted: InRooms::new(&app) }));
+            self.join_by = None;
+            return;
+        }
+        self.seats.push((name, Seat::Waiting));
+        app.io.connect(&self.lane, &handshake, namespace, auth);
+        // Where nobody had to be asked, the answer is there already.
+        for order in self.lane.orders() {
+            self.seat(order);
+        }
+    }
+
+    /// Who it is: what the namespace's `auth.token` says, else what the first request said.
+    fn identify(&self, auth: Option<&[u8]>) -> Result<Arc<Handshake>, Refusal> {
+        #[derive(serde::Deserialize)]
+        struct Auth<'a> {
+            #[serde(borrow)]
+            token: Option<std::borrow::Cow<'a, str>>,
+        }
+        let access = &self.session.app.config.access;
+        // Where the house knows no tokens, what clients call one is the application's.
+        let auth = auth.filter(|_| access.secret.is_some());
+        let token = auth.and_then(|auth| serde_json::from_slice::<Auth<'_>>(auth).ok()?.token);
+        match token {
+            Some(token) => {
+                let identity = admission::verify(access, &token)?;
+                Ok(Arc::new(self.handshake.identified(identity)))
+            }
+            None => match &self.refusal {
+                None => Ok(Arc::clone(&self.handshake)),
+                Some(refusal) => Err((**refusal).clone()),
+            },
+        }
+    }
+
+    /// Notes what became of a namespace, and gives back what else there is to do.
+    pub(super) fn seat(&mut self, order: Order) -> Option<Reason> {
+        match order {
+            Order::Joined(socket) => {
+                let waiting = self.seats.iter_mut().find(|(name, _)| **name == *socket.namespace().name());
+                match waiting {
+                    Some((_, seat)) => *seat = Seat::Socket(socket),
+                    // The client has left in the meantime.
+                    None => socket.leave(Reason::ClientNamespaceDisconnect),
+                }
+                self.join_by = None;
+            }
+            Order::Refused(namespace) => {
+                self.seats.retain(|(name, seat)| **name != *namespace || !matches!(seat, Seat::Waiting));
+            }
+            Order::Left(namespace) => self.seats.retain(|(name, _)| **name != *namespace),
+            Order::Relieved => self.full = self.full.saturating_sub(1),
+            Order::Close(reason) => return Some(reason),
+        }
+        None
+    }
+
+    pub(super) fn leave_all(&mut self, reason: Reason) {
+        for (_, seat) in self.seats.drain(..) {
+            if let Seat::Socket(socket) = seat {
+                socket.leave(reason);
+            }
+        }
+        self.session.leave_all();
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}

@@ -24,9 +24,14 @@ test-long: test deny
 	DENREI_ROUNDS=20 tests/run checker
 	conformance/autobahn
 
-# Other people's suites, all cases; the report is kept in conformance/reports.
+# Other people's suites, all cases; the reports are kept in conformance/reports. Those of Socket.IO are in no registry:
+# `make conformance SUITES=DIR` runs them from a checkout of its repository.
 conformance:
+ifdef SUITES
+	conformance/socketio $(SUITES)
+else
 	conformance/autobahn
+endif
 
 # Beside the peers, server on one core, generator on the other; results go to docs/benchmarks.md.
 bench:

@@ -85,7 +85,7 @@ impl Args {
     }
 
     /// Makes arguments of a value: a tuple (or array) is one argument per element, `()` is none, and anything else, a
-    /// `Vec` too, is one argument. What serializes as bytes becomes an attachment.
+    /// `Vec` and a JSON null too, is one argument. What serializes as bytes becomes an attachment.
     ///
     /// # Errors
     ///

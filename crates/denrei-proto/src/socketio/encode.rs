@@ -39,7 +39,11 @@ enum Shape {
 
 /// Asks a value what it is: the answer comes as an error, before anything is written.
 fn shape<T: Serialize + ?Sized>(value: &T) -> Shape {
-    value.serialize(ShapeOf).map_or_else(|shape| shape.0, |never: Never| match never {})
+    match value.serialize(ShapeOf).map_or_else(|shape| shape.0, |never: Never| match never {}) {
+        // What holds something and is nothing all the same is a JSON null, not `()`.
+        Shape::Nothing if size_of_val(value) > 0 => Shape::One,
+        shape => shape,
+    }
 }
 
 enum Never {}

@@ -72,6 +72,7 @@ fn a_tuple_is_several_arguments_and_anything_else_is_one() {
         (Args::encode(&[1, 2]), "[1,2]"),
         (Args::encode(&vec![1, 2]), "[[1,2]]"),
         (Args::encode("a"), r#"["a"]"#),
+        (Args::encode(&Value::Null), "[null]"),
         (Args::encode(&None::<u8>), "[null]"),
         (Args::encode(&Some(((1, 2), 3))), "[[[1,2],3]]"),
         (Args::encode(&((1, 2), ())), "[[1,2],null]"),

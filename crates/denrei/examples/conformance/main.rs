@@ -3,11 +3,18 @@
 //! | suite | server |
 //! |---|---|
 //! | `eio4`, `eio3` | Engine.IO at `/engine.io/` on port 3000, which says everything back |
+//! | `sio5` | Socket.IO on port 3000 |
+//! | `client` | Socket.IO on port 3210 with what the client's own tests speak to |
+//!
+//! `conformance/socketio` runs them.
+
+mod handlers;
 
 use std::time::Duration;
 
 use axum::Router;
 use denrei::socketio::engine::{Client, Data, Engine};
+use denrei::socketio::{InvalidNamespace, Io};
 use denrei::{Config, Denrei, Parts, Place};
 use denrei_hub::Hub;
 use tokio::net::TcpListener;
@@ -30,6 +37,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let socketio = &mut config.socketio;
     let mut parts = Parts::default();
     let mut port = 3000;
+    let mut register: fn(&Io) -> Result<(), InvalidNamespace> = |_| Ok(());
     match &*suite {
         "eio4" | "eio3" => {
             socketio.path = "/engine.io/".into();
@@ -39,12 +47,32 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             socketio.allow_v3 = suite == "eio3";
             parts.engine = Some(Box::new(Echo));
         }
-        other => return Err(format!("{other} is none of eio4, eio3").into()),
+        "sio5" => {
+            socketio.ping_interval = Duration::from_millis(300);
+            socketio.ping_timeout = Duration::from_millis(200);
+            socketio.max_payload = 1_000_000;
+            socketio.connect_timeout = Duration::from_secs(1);
+            register = handlers::sio5;
+        }
+        "client" => {
+            socketio.ping_interval = Duration::from_secs(2);
+            // So that the client's own time-out can be tested.
+            parts.allow_request = Some(Box::new(|_| {
+                Box::pin(async {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    Ok(())
+                })
+            }));
+            register = handlers::client;
+            port = 3210;
+        }
+        other => return Err(format!("{other} is none of eio4, eio3, sio5, client").into()),
     }
     if let Some(asked) = words.next() {
         port = asked.parse()?;
     }
     let (denrei, shards) = Denrei::with(config, parts);
+    register(denrei.io())?;
     serve(&denrei, shards, port).await?;
     Ok(())
 }

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use denrei_hub::{ClientId, Draft, Hub, Name, Outbox, RoomName, random_token};
+use denrei_hub::{
+    ClientId, Draft, Epoch, Hub, LogError, Name, Outbox, Position, Published, RoomName, Seq, random_token,
+};
 use futures_util::future::BoxFuture;
 use http::request::Parts;
 use tokio::sync::watch;
@@ -17,7 +19,7 @@ use crate::refusal::Refusal;
 use crate::socketio::bundle::Bundle;
 use crate::socketio::desk::Desks;
 use crate::socketio::engine::Engine;
-use crate::socketio::{self, Io};
+use crate::socketio::{self, Io, shared_room};
 
 /// What an application decides.
 pub(crate) struct Rules {
@@ -53,7 +55,11 @@ impl App {
     pub(crate) fn new(config: Config, hub: Hub, parts: Rules) -> Self {
         let Rules { policy, allow_request, engine } = parts;
         let (stopping, _) = watch::channel(false);
-        let limits = socketio::Limits { rooms: config.limits.rooms, acks: config.socketio.acks };
+        let limits = socketio::Limits {
+            rooms: config.limits.rooms,
+            acks: config.socketio.acks,
+            attachments: config.socketio.packets.attachments,
+        };
         let io = Io::new(hub.clone(), limits);
         let client_files = config.socketio.client_files.as_deref().map(Bundle::read).unwrap_or_default();
         Self {
@@ -87,7 +93,7 @@ impl App {
 
     /// May this identity do this?
     pub(crate) fn check(&self, identity: &Identity, action: Action<'_>) -> Result<(), Refusal> {
-        policy::check(&*self.policy, identity, action)
+        policy::check(&*self.policy, |namespace| self.io.share(namespace), identity, action)
     }
 
     /// Makes a draft of what a client wants to publish, if it may.
@@ -106,6 +112,16 @@ impl App {
             origin: publish.from.map_or(0, Outbox::number),
             timestamp: now_ms(),
         })
+    }
+
+    /// Publishes what [`App::draft`] has made, as [`Hub::publish`] does. What goes to a room of a namespace takes the way
+    /// of its emits: who was cut off for a moment gets it later.
+    pub(crate) fn publish(&self, draft: Draft, done: impl FnOnce(Result<Published, LogError>) + Send + 'static) {
+        if shared_room(&draft.room).is_none() {
+            return self.hub.publish(draft, done);
+        }
+        self.io.publish(draft);
+        done(Ok(Published { position: Position { epoch: Epoch::none(), seq: Seq::ZERO }, duplicate: false }));
     }
 
     /// When a client is to come back after a shutdown: spread, so that they do not all come at once.

@@ -134,7 +134,7 @@ fn publish(
     let reference = reference.map(|reference| reference.as_str().to_owned());
     let outbox = Arc::clone(&session.outbox);
     let done = under_way.begin(&session.app, &session.outbox);
-    session.app.hub.publish(draft, move |published| {
+    session.app.publish(draft, move |published| {
         let reference = reference.as_deref().and_then(Ref::read);
         match published {
             Ok(published) => {

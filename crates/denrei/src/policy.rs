@@ -5,6 +5,7 @@ use denrei_proto::codes::Code;
 
 use crate::identity::Identity;
 use crate::refusal::Refusal;
+use crate::socketio::{Share, shared_room};
 
 /// Something that a client asks to do.
 #[derive(Clone, Copy, Debug)]
@@ -38,35 +39,49 @@ impl Policy for OpenPolicy {
 
 /// The rules of the house, then the application's.
 ///
-/// A user's own rooms, `user:ID` and `inbox:ID`, can be read by that user only. Rooms of the services (`inbox`, `doc`,
-/// `sio`, and `user`) are written by the server only, and `chat` takes messages only.
-pub(crate) fn check(policy: &dyn Policy, identity: &Identity, action: Action<'_>) -> Result<(), Refusal> {
+/// A user's own rooms, `user:ID` and `inbox:ID`, can be read by that user only. Rooms of the services (`inbox`, `doc`, and
+/// `user`) are written by the server only, and `chat` takes messages only. Of the rooms of Socket.IO's namespaces, `sio`,
+/// those can be read and written that the application shares; the same rules hold for their names in the namespace.
+pub(crate) fn check(
+    policy: &dyn Policy,
+    shared: impl FnOnce(&str) -> Share,
+    identity: &Identity,
+    action: Action<'_>,
+) -> Result<(), Refusal> {
+    let (Action::Read(room) | Action::Publish(room, _)) = action;
+    let (share, name) = match shared_room(room) {
+        Some((namespace, room)) => (shared(namespace), room.unwrap_or_default()),
+        None => (Share::Publish, room.as_str()),
+    };
     match action {
-        Action::Read(room) => read(identity, room)?,
-        Action::Publish(room, event) => publish(room, event)?,
+        _ if share == Share::Nothing => return Err(Refusal::new(Code::Forbidden, "this room is internal")),
+        Action::Read(_) => read(identity, name)?,
+        Action::Publish(..) if share == Share::Read => {
+            return Err(Refusal::new(Code::Forbidden, "this room is written by its namespace only"));
+        }
+        Action::Publish(_, event) => publish(name, event)?,
     }
     policy.allow(identity, action)
 }
 
-fn read(identity: &Identity, room: &RoomName) -> Result<(), Refusal> {
+fn read(identity: &Identity, room: &str) -> Result<(), Refusal> {
     let own = |owner: &str| identity.user.as_ref().is_some_and(|user| user.as_str() == owner);
-    match room.as_str().split_once(':') {
+    match room.split_once(':') {
         Some(("user" | "inbox", owner)) if !own(owner) => {
             Err(Refusal::new(Code::Forbidden, "this room belongs to another user"))
         }
-        Some(("sio", _)) => Err(Refusal::new(Code::Forbidden, "this room is internal")),
         _ => Ok(()),
     }
 }
 
-fn publish(room: &RoomName, event: &str) -> Result<(), Refusal> {
+fn publish(room: &str, event: &str) -> Result<(), Refusal> {
     const RESERVED: [&str; 9] =
         ["connected", "gap", "error", "open", "connect", "connect_error", "disconnect", "disconnecting", "newListener"];
     if RESERVED.contains(&event) || event == "removeListener" || event.starts_with("server:") {
         return Err(Refusal::new(Code::ReservedEvent, format!("the event name {event} is the server's own")));
     }
-    match room.as_str().split_once(':') {
-        Some((class @ ("user" | "inbox" | "doc" | "sio"), _)) => {
+    match room.split_once(':') {
+        Some((class @ ("user" | "inbox" | "doc"), _)) => {
             Err(Refusal::new(Code::Forbidden, format!("rooms of class {class} are written by the server only")))
         }
         Some(("chat", _)) if event != "message" => {

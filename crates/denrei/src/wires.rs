@@ -10,6 +10,7 @@ use denrei_proto::socketio::{Args, Outgoing, Parser};
 use denrei_proto::sse::{self, Carriage, Format};
 use denrei_proto::ws::{self, DeflateConfig, FrameWriter, Opcode};
 
+use crate::socketio::shared_room;
 use crate::transport::sse::marks;
 
 /// A WebSocket text frame of the native protocol.
@@ -156,7 +157,10 @@ fn speak(speech: Speech, message: &Message, dialect: Dialect, most: u32, deflate
         (Kind::Broadcast | Kind::Direct, ROOMS) => with_meta(message, most),
         (Kind::Broadcast | Kind::Direct, _) => plain_args(&[b"[", &*message.payload, b"]"].concat(), most),
     };
-    let namespace = if dialect == ROOMS { "/" } else { namespace_of(&message.room) };
+    let namespace = match shared_room(&message.room) {
+        Some((namespace, _)) if dialect != ROOMS => namespace,
+        _ => "/",
+    };
     let (id, offset) = match &message.kind {
         Kind::Emit(emit) => (emit.ack, emit.offset.as_ref().map(ToString::to_string)),
         Kind::Broadcast | Kind::Direct => (None, None),
@@ -197,7 +201,7 @@ fn with_meta(message: &Message, most: u32) -> Args {
 
 /// Arguments of JSON that may hold binary as text. With more attachments than clients take it stays text: they would end
 /// their connection over the message (socket.io-parser 4.2.6), whoever published it.
-fn plain_args(json: &[u8], most: u32) -> Args {
+pub(crate) fn plain_args(json: &[u8], most: u32) -> Args {
     // What is no binary after all, `{"$binary": 1}` say, passes as it is.
     let binary = json.windows(BINARY.len()).any(|window| window == BINARY);
     let parsed = binary.then(|| Args::from_plain_json(Bytes::copy_from_slice(json)).ok()).flatten();
@@ -206,12 +210,6 @@ fn plain_args(json: &[u8], most: u32) -> Args {
 }
 
 const BINARY: &[u8] = b"\"$binary\"";
-
-/// The namespace of `sio:NAMESPACE:ROOM`.
-fn namespace_of(room: &Name) -> &str {
-    let rest = room.as_str().strip_prefix("sio:").unwrap_or("/");
-    rest.split_once(':').map_or(rest, |(namespace, _)| namespace)
-}
 
 /// The payload as one JSON value: of several arguments an array.
 pub(crate) fn payload(message: &Message) -> Cow<'_, Bytes> {

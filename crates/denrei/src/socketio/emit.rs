@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use denrei_hub::{InvalidName, Name};
+use denrei_hub::{ClientId, InvalidName, Name};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
@@ -35,6 +35,16 @@ pub enum EmitError {
 pub(crate) struct Packet {
     pub(crate) event: Name,
     pub(crate) args: Args,
+    pub(crate) by: By,
+}
+
+/// Who publishes in a room of a namespace without being in it; nobody if the application emits.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct By {
+    pub(crate) client: Option<ClientId>,
+    pub(crate) user: Option<Name>,
+    /// The connection, which does not hear itself.
+    pub(crate) origin: u64,
 }
 
 impl Packet {
@@ -43,7 +53,7 @@ impl Packet {
             EventNameError::Reserved => EmitError::Reserved(event.into()),
             EventNameError::Invalid(why) => EmitError::Name(why),
         })?;
-        Ok(Self { event, args: value.to_args()? })
+        Ok(Self { event, args: value.to_args()?, by: By::default() })
     }
 }
 
@@ -152,7 +162,7 @@ impl Broadcast {
     /// # Errors
     /// The event cannot have this name, or the arguments have no form in JSON.
     pub fn emit(&self, event: &str, value: &(impl ToArgs + ?Sized)) -> Result<(), EmitError> {
-        self.everywhere(&Deed::Emit(self.targets.clone(), Packet::new(event, value)?, self.flags));
+        self.send(Packet::new(event, value)?);
         Ok(())
     }
 
@@ -205,6 +215,10 @@ impl Broadcast {
     /// Takes the sockets out of the namespace, or (`close`) ends their connections.
     pub fn disconnect_sockets(&self, close: bool) {
         self.everywhere(&Deed::Disconnect(self.targets.clone(), close));
+    }
+
+    pub(crate) fn send(&self, packet: Packet) {
+        self.everywhere(&Deed::Emit(self.targets.clone(), packet, self.flags));
     }
 
     fn everywhere(&self, deed: &Deed) {

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
-use denrei_hub::Hub;
+use denrei_hub::{Draft, Hub, RoomName};
 use denrei_proto::engineio::Version;
 use denrei_proto::socketio::Outgoing;
 use serde_json::Value;
@@ -22,7 +22,7 @@ use crate::socketio::pattern::Pattern;
 use crate::socketio::recovery::{Claim, Resumed};
 use crate::socketio::socket::Newcomer;
 use crate::socketio::{
-    Broadcast, Failure, Handshake, InvalidNamespace, Listener, Namespace, Outcome, Reason, Socket, lock,
+    Broadcast, Failure, Handshake, InvalidNamespace, Listener, Namespace, Outcome, Reason, Share, Socket, lock,
 };
 
 /// The Socket.IO side of a server: its namespaces. What it does itself, it does in the namespace `/`. Cheap to clone.
@@ -47,6 +47,8 @@ pub(crate) struct Limits {
     pub(crate) rooms: usize,
     /// Answers that are awaited.
     pub(crate) acks: usize,
+    /// Attachments that clients take.
+    pub(crate) attachments: u32,
 }
 
 #[derive(Default)]
@@ -214,6 +216,37 @@ impl WeakIo {
     }
 }
 
+/// What clients of other protocols come to, who call a room `sio:NAMESPACE:ROOM`.
+impl Io {
+    /// What they may do in a namespace.
+    pub(crate) fn share(&self, namespace: &str) -> Share {
+        let spaces = lock(&self.0.spaces);
+        let fits = || {
+            spaces.patterns.iter().find_map(|(rule, parent)| match rule {
+                Rule::Pattern(pattern) => pattern.matches(namespace).map(|_| parent),
+                // It is asked for clients that say who they are.
+                Rule::Predicate(_) => None,
+            })
+        };
+        spaces.named.get(namespace).or_else(fits).map_or(Share::Nothing, Namespace::shared)
+    }
+
+    /// They publish to a room, as [`Io::share`] allows.
+    pub(crate) fn publish(&self, draft: Draft) {
+        let name = draft.room.clone();
+        let Some((namespace, room)) = shared_room(&name) else { return };
+        if let Found::Namespace(visit) = self.find(namespace) {
+            visit.namespace().publish(room, draft);
+        }
+    }
+}
+
+/// The namespace and its room, none for everybody, of `sio:NAMESPACE:ROOM`.
+pub(crate) fn shared_room(room: &RoomName) -> Option<(&str, Option<&str>)> {
+    let rest = room.as_str().strip_prefix("sio:")?;
+    Some(rest.split_once(':').map_or((rest, None), |(namespace, room)| (namespace, Some(room))))
+}
+
 /// What namespaces call.
 impl Io {
     pub(crate) fn children(&self, parent: &Namespace) -> Vec<Namespace> {
@@ -254,9 +287,6 @@ impl Io {
 impl Io {
     /// A client asks to join a namespace. It is answered, and its connection gets [`Order::Joined`] or
     /// [`Order::Refused`], now or later. Call it on the runtime of the connection.
-    ///
-    /// When the connection ends, end its outbox first and take its orders after that: then no socket is left over,
-    /// however late it is let in.
     pub(crate) fn connect(&self, lane: &Arc<Lane>, handshake: &Arc<Handshake>, namespace: &str, auth: Option<Bytes>) {
         let (lane, handshake) = (Arc::clone(lane), Arc::clone(handshake));
         let newcomer = Newcomer { lane, handshake, auth, runtime: Handle::current() };

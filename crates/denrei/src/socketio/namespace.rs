@@ -60,6 +60,20 @@ struct Inner {
     visits: AtomicUsize,
     sessions: OnceLock<Sessions>,
     recovery: OnceLock<Recovery>,
+    share: Mutex<Option<Share>>,
+}
+
+/// What clients of the other protocols may do in the rooms of a namespace, which they call `sio:/shop:ROOM`, and
+/// `sio:/shop` for everybody in it. The rules of rooms hold there too: `user:ID` is that user's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Share {
+    /// There are no such rooms for them.
+    #[default]
+    Nothing,
+    /// Hear what is emitted there.
+    Read,
+    /// Hear it, and publish: sockets are told as if the application had emitted it.
+    Publish,
 }
 
 pub(crate) type Middleware = Arc<dyn Fn(Socket) -> Run + Send + Sync>;
@@ -242,6 +256,12 @@ impl Namespace {
         self
     }
 
+    /// Opens the rooms to clients of the other protocols, as far as the server's [`Policy`](crate::Policy) lets them.
+    pub fn share(&self, share: Share) -> &Self {
+        *lock(&self.0.share) = Some(share);
+        self
+    }
+
     /// Everybody: the beginning of a chain.
     pub fn broadcast(&self) -> Broadcast {
         Broadcast::new(self.clone())
@@ -314,11 +334,18 @@ impl Namespace {
             visits: AtomicUsize::new(0),
             sessions: OnceLock::new(),
             recovery: OnceLock::new(),
+            share: Mutex::default(),
         }));
         if let Some(recovery) = recovery {
             namespace.recovery(recovery);
         }
         namespace
+    }
+
+    /// What is shared; if nothing was said, what its pattern says.
+    pub(crate) fn shared(&self) -> Share {
+        let own = *lock(&self.0.share);
+        own.or_else(|| self.0.parent.as_ref().map(Self::shared)).unwrap_or_default()
     }
 
     /// Itself, or those that fit it if it is a pattern.

@@ -144,7 +144,7 @@ fn publish(
     let publish = Publish { room: &room, event: &event, payload: payload.get(), id, from };
     let draft = session.app.draft(&session.identity, publish)?;
     let (lane, done) = (Arc::clone(lane), under_way.begin(&session.app, &session.outbox));
-    session.app.hub.publish(draft, move |published| {
+    session.app.publish(draft, move |published| {
         match published {
             Ok(Published { position: Position { epoch, seq }, duplicate }) => {
                 let payload = serde_json::json!({ "seq": seq.0, "epoch": epoch.as_str(), "duplicate": duplicate });

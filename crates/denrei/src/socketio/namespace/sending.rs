@@ -8,11 +8,11 @@ use denrei_hub::{Audience, Draft, Emit, Message, Position, RoomName};
 use denrei_proto::socketio::Outgoing;
 
 use crate::app::now_ms;
-use crate::socketio::emit::{Flags, Packet, Targets};
+use crate::socketio::emit::{By, Flags, Packet, Targets};
 use crate::socketio::listeners::Handler;
 use crate::socketio::recovery::Entry;
 use crate::socketio::{Namespace, Socket, SocketId};
-use crate::wires::EMITS;
+use crate::wires::{self, EMITS};
 
 impl Namespace {
     /// Sends an event to whom it is for.
@@ -36,6 +36,21 @@ impl Namespace {
                 sessions.emit(draft, |offset| send(Some(offset)));
             }
             None => send(None),
+        }
+    }
+
+    /// A client of another protocol publishes to a room, or to everybody.
+    pub(crate) fn publish(&self, room: Option<&str>, draft: Draft) {
+        let most = self.0.limits.attachments;
+        let packet = Packet {
+            args: wires::plain_args(&[b"[", &*draft.payload, b"]"].concat(), most),
+            event: draft.event,
+            by: By { client: draft.from, user: draft.user, origin: draft.origin },
+        };
+        let everybody = self.broadcast();
+        match room {
+            Some(room) => everybody.to(room).send(packet),
+            None => everybody.send(packet),
         }
     }
 
@@ -149,10 +164,10 @@ fn message(
         room: room.clone(),
         event: packet.event.clone(),
         payload: packet.args.json().clone(),
-        from: None,
-        user: None,
+        from: packet.by.client.clone(),
+        user: packet.by.user.clone(),
         id: None,
-        origin: 0,
+        origin: packet.by.origin,
         timestamp: now_ms(),
     };
     let attachments = packet.args.attachments().to_vec();

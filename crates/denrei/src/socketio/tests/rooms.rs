@@ -1,7 +1,9 @@
 //! Whom an emit reaches.
 
+use denrei_hub::{Dialect, Draft, RoomName};
+
 use super::*;
-use crate::socketio::JoinError;
+use crate::socketio::{JoinError, Recovery, Share};
 
 async fn three(world: &World) -> [Client; 3] {
     world.io.of("/").expect("a name");
@@ -145,9 +147,9 @@ async fn a_volatile_event_does_not_wait_for_a_client() {
 #[tokio::test(start_paused = true)]
 async fn readers_of_other_transports_hear_what_is_emitted_to_a_room() {
     let world = World::new();
-    let room = denrei_hub::RoomName::parse("sio:/:news").expect("a name");
+    let room = RoomName::parse("sio:/:news").expect("a name");
     let native = world.hub.outbox("native".into(), wires::JSON, None, world.hub.shard());
-    let _reader = world.hub.attach_now(&native, &room, denrei_hub::Dialect::default());
+    let _reader = world.hub.attach_now(&native, &room, Dialect::default());
     world.io.of("/").expect("a name").to("news").emit("headline", &("rain", 1)).expect("an event");
     settle().await;
     let bytes: Vec<u8> = native.take().iter().flatten().copied().collect();
@@ -208,4 +210,54 @@ async fn an_event_is_compressed_unless_it_is_not_to_be() {
     assert!(sizes().await < 200);
     socket.compress(false).emit("x", &long).expect("an event");
     assert!(sizes().await > 2000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_room_takes_what_clients_of_other_protocols_publish() {
+    let world = World::new();
+    let shop = world.io.of("/").expect("a name");
+    shop.recovery(Recovery::default());
+    assert_eq!(world.io.share("/"), Share::Nothing);
+    shop.share(Share::Publish);
+    assert_eq!(world.io.share("/"), Share::Publish);
+    let [mut a, mut b, _c] = three(&world).await;
+    a.socket().join("news").expect("a room");
+    let draft = |room: &str, payload: &'static str| Draft {
+        room: RoomName::parse(room).expect("a name"),
+        event: Name::parse("headline").expect("a name"),
+        payload: Bytes::from_static(payload.as_bytes()),
+        from: Some("native".into()),
+        user: Name::parse("ada").ok(),
+        id: None,
+        origin: 0,
+        timestamp: 0,
+    };
+    let native = world.hub.outbox("reader".into(), wires::JSON, None, world.hub.shard());
+    let news = RoomName::parse("sio:/:news").expect("a name");
+    let _reader = world.hub.attach_now(&native, &news, Dialect::default());
+    world.io.publish(draft("sio:/:news", r#"{"sky":"clear"}"#));
+    world.io.publish(draft("sio:/", "1"));
+    // As what the application emits: with an offset, from which a client that missed it is given it.
+    let heard = a.heard().await;
+    assert!(heard[0].starts_with(r#"2["headline",{"sky":"clear"},""#), "{heard:?}");
+    assert!(heard[1].starts_with(r#"2["headline",1,""#), "{heard:?}");
+    let heard = b.heard().await;
+    assert!(heard.len() == 1 && heard[0].starts_with(r#"2["headline",1,""#), "{heard:?}");
+    settle().await;
+    let bytes: Vec<u8> = native.take().iter().flatten().copied().collect();
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(text.contains(r#""userId":"ada""#) && text.contains(r#""payload":{"sky":"clear"}"#), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_pattern_shares_its_namespaces_share() {
+    let world = World::new();
+    world.io.of("/tenant-{id}").expect("a pattern").share(Share::Read);
+    assert_eq!(world.io.share("/tenant-7"), Share::Read, "before anybody is in it");
+    let seven = world.io.of("/tenant-7").expect("a name");
+    assert_eq!(world.io.share("/tenant-7"), Share::Read);
+    seven.share(Share::Nothing);
+    assert_eq!(world.io.share("/tenant-7"), Share::Nothing);
+    assert_eq!(world.io.share("/tenant-8"), Share::Read);
+    assert_eq!(world.io.share("/other"), Share::Nothing);
 }

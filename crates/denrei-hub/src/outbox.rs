@@ -128,6 +128,11 @@ impl Outbox {
         }
     }
 
+    /// How many bytes may wait in it.
+    pub fn capacity(&self) -> usize {
+        self.limits.bytes
+    }
+
     /// The connection's number on this node, never 0.
     pub fn number(&self) -> u64 {
         self.number

@@ -252,6 +252,17 @@ impl<R> Session<R> {
         self.outputs(now)
     }
 
+    /// What the client says is not read at the moment: its silence is not its own. It is pinged on, or it would believe
+    /// us gone.
+    pub fn excuse(&mut self, now: Duration) {
+        let interval = self.config.ping_interval;
+        self.heartbeat = match self.heartbeat {
+            Heartbeat::Ping { at } => Heartbeat::Ping { at },
+            Heartbeat::Pong { .. } => Heartbeat::Ping { at: now + interval },
+            Heartbeat::Client { .. } => Heartbeat::Client { until: now + interval + self.config.ping_timeout },
+        };
+    }
+
     /// A GET has come.
     pub fn get(&mut self, now: Duration, request: R) -> Outputs<'_, 'static, R> {
         match (self.state, self.transport) {

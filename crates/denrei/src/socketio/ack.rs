@@ -170,6 +170,10 @@ impl Waiting {
         room
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.0).is_empty()
+    }
+
     fn remove(&self, id: u64) {
         lock(&self.0).remove(&id);
     }
@@ -215,6 +219,10 @@ pub(crate) fn ask<T: FromArgs>(
     if socket.has_left() {
         // It went before the waiter was there, or nobody would tell it.
         socket.waiting().end();
+    }
+    if socket.queue().is_pressed() {
+        // The answer may stand behind what is not read.
+        socket.lane().outbox.wake();
     }
     Answer::new(async move {
         let _guard = guard;

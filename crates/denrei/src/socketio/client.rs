@@ -47,11 +47,15 @@ pub(super) struct Client {
     late: VecDeque<Late>,
     /// Sockets that have as many events waiting as they may.
     full: usize,
+    /// Since when it is not read although handlers wait for its answers.
+    stuck: Option<Duration>,
     begun: Instant,
     /// When it must have joined a namespace.
     join_by: Option<Duration>,
     /// When the attachments of a packet must be there.
     collect_by: Option<Duration>,
+    /// The server wants the connection to end.
+    pub(super) dismissed: Option<Reason>,
     pub(super) ended: Option<Reason>,
 }
 
@@ -66,6 +70,17 @@ enum Seat {
     Socket(Socket),
     /// In the namespace of rooms.
     Rooms { _counted: InRooms },
+}
+
+impl Seat {
+    fn is_waiting(&self) -> bool {
+        matches!(self, Self::Waiting)
+    }
+
+    /// The server has taken the socket out, and the connection is about to hear of it.
+    fn has_left(&self) -> bool {
+        matches!(self, Self::Socket(socket) if socket.has_left())
+    }
 }
 
 /// Counts a client of the namespace of rooms while it is there.
@@ -110,9 +125,11 @@ impl Client {
             asked: None,
             late: VecDeque::new(),
             full: 0,
+            stuck: None,
             begun: Instant::now(),
             join_by,
             collect_by: None,
+            dismissed: None,
             ended: None,
         }
     }
@@ -144,16 +161,19 @@ impl Client {
     }
 
     /// When to look again at the latest.
-    pub(super) fn deadline(&self, engine: Option<Duration>) -> Instant {
-        // A connection whose client is not read looks at its other deadlines once a second.
-        let engine = engine.unwrap_or_else(|| self.now() + Duration::from_secs(1));
-        let next = [self.join_by, self.collect_by].into_iter().flatten().fold(engine, Duration::min);
-        self.begun + next
+    pub(super) fn deadline(&self, engine: Option<Duration>, reading: bool) -> Instant {
+        // While the client is not read, whether it may be is looked at once a second.
+        let soon = (!reading || engine.is_none()).then(|| self.now() + Duration::from_secs(1));
+        let all = [engine, soon, self.join_by, self.collect_by];
+        self.begun + all.into_iter().flatten().min().unwrap_or_default()
     }
 
-    /// A peer that has too much under way is not read further.
+    /// A peer that has too much under way is not read further, unless its answers are waited for: they may stand behind
+    /// that.
     pub(super) fn may_read(&self) -> bool {
-        self.full == 0 && !self.is_behind() && self.under_way.count() < self.session.app.config.limits.publishes
+        (self.full == 0 || self.is_asked() && !self.sockets().any(|socket| socket.queue().is_flooded()))
+            && !self.is_behind()
+            && self.under_way.count() < self.session.app.config.limits.publishes
     }
 
     /// Queues a packet of the engine's own.
@@ -197,8 +217,10 @@ impl Client {
             Output::Answer(request, answer) => {
                 let queued = if answer.takes_queue() { self.session.outbox.take() } else { VecDeque::new() };
                 let response = answer.respond(self.wire, queued.iter().map(|chunk| &chunk[..]));
-                // Whoever has gone needs no answer.
-                let _ = request.send(response);
+                if request.send(response).is_err() && answer.takes_queue() {
+                    // Its client has gone with what was queued.
+                    self.ended.get_or_insert(Reason::TransportError);
+                }
             }
             Output::Closed(reason) => {
                 self.ended.get_or_insert(reason.into());
@@ -222,6 +244,29 @@ impl Client {
             Message::Binary(data) => Late::Binary(Bytes::copy_from_slice(data)),
         });
         true
+    }
+
+    fn sockets(&self) -> impl Iterator<Item = &Socket> {
+        self.seats.iter().filter_map(|(_, seat)| match seat {
+            Seat::Socket(socket) => Some(socket),
+            Seat::Waiting | Seat::Rooms { .. } => None,
+        })
+    }
+
+    /// Whether handlers wait for answers of the client.
+    fn is_asked(&self) -> bool {
+        self.sockets().any(|socket| !socket.waiting().is_empty())
+    }
+
+    /// Whether handlers have waited for too long for answers that cannot be read.
+    pub(super) fn is_stuck(&mut self, now: Duration) -> bool {
+        if self.full == 0 || self.may_read() || !self.is_asked() {
+            self.stuck = None;
+            return false;
+        }
+        let config = &self.session.app.config.socketio;
+        let patience = config.ping_interval + config.ping_timeout;
+        now - *self.stuck.get_or_insert(now) > patience
     }
 
     /// Whether something that the client asked is not done yet, or waits behind it.
@@ -263,7 +308,7 @@ impl Client {
     /// Understands a message; false ends the connection.
     fn hear(&mut self, message: &Message<'_>) -> bool {
         // Who is in no namespace yet has nothing to say but who it is.
-        let stranger = self.seats.is_empty();
+        let stranger = self.seats.iter().all(|(_, seat)| seat.is_waiting());
         let length = match message {
             Message::Text(text) => text.len(),
             Message::Binary(data) => data.len(),
@@ -297,10 +342,15 @@ impl Client {
     /// Does what a packet says; false when it must not say that.
     fn act(&mut self, packet: Incoming<'_>) -> bool {
         let namespace = &*packet.namespace;
-        let at = self.seats.iter().position(|(name, _)| **name == *namespace);
-        let seat = at.map(|at| &self.seats[at].1);
+        let mut there = self.seats.iter().filter(|(name, _)| **name == *namespace).map(|(_, seat)| seat);
+        // A client that is told to leave may come back before we have noticed that it has left.
+        let seat = there.clone().find(|seat| !seat.has_left()).or_else(|| there.next());
         match (packet.body, seat) {
             (Say::Connect { auth }, None) if self.seats.len() < self.session.app.config.socketio.namespaces => {
+                self.join(namespace, auth);
+                true
+            }
+            (Say::Connect { auth }, Some(seat)) if seat.has_left() => {
                 self.join(namespace, auth);
                 true
             }
@@ -348,7 +398,7 @@ impl Client {
         };
         let app = Arc::clone(&self.session.app);
         let name: Arc<str> = namespace.into();
-        if namespace == "/" && app.config.socketio.rooms && !app.io.has("/") {
+        if namespace == "/" && app.config.socketio.rooms && !app.io.takes_root() {
             self.session.identity = handshake.identity().clone();
             rooms::enter(&self.session, &self.lane);
             self.seats.push((name, Seat::Rooms { _counted: InRooms::new(&app) }));
@@ -358,9 +408,7 @@ impl Client {
         self.seats.push((name, Seat::Waiting));
         app.io.connect(&self.lane, &handshake, namespace, auth);
         // Where nobody had to be asked, the answer is there already.
-        for order in self.lane.orders() {
-            self.seat(order);
-        }
+        self.attend();
     }
 
     /// Who it is: what the namespace's `auth.token` says, else what the first request said.
@@ -386,35 +434,54 @@ impl Client {
         }
     }
 
-    /// Notes what became of a namespace, and gives back what else there is to do.
-    pub(super) fn seat(&mut self, order: Order) -> Option<Reason> {
-        match order {
-            Order::Joined(socket) => {
-                let waiting = self.seats.iter_mut().find(|(name, _)| **name == *socket.namespace().name());
-                match waiting {
-                    Some((_, seat)) => *seat = Seat::Socket(socket),
-                    // The client has left in the meantime.
-                    None => socket.leave(Reason::ClientNamespaceDisconnect),
-                }
-                self.join_by = None;
-            }
-            Order::Refused(namespace) => {
-                self.seats.retain(|(name, seat)| **name != *namespace || !matches!(seat, Seat::Waiting));
-            }
-            Order::Left(namespace) => self.seats.retain(|(name, _)| **name != *namespace),
-            Order::Relieved => self.full = self.full.saturating_sub(1),
-            Order::Close(reason) => return Some(reason),
+    /// Does what namespaces and handlers have left to do.
+    pub(super) fn attend(&mut self) {
+        for order in self.lane.orders() {
+            self.obey_order(order);
         }
-        None
     }
 
-    pub(super) fn leave_all(&mut self, reason: Reason) {
-        for (_, seat) in self.seats.drain(..) {
-            if let Seat::Socket(socket) = seat {
-                socket.leave(reason);
+    fn obey_order(&mut self, order: Order) {
+        match order {
+            Order::Joined(socket) => {
+                let path = socket.namespace().name();
+                let waiting = self.seats.iter_mut().find(|(name, seat)| **name == *path && seat.is_waiting());
+                match waiting {
+                    Some((_, seat)) => {
+                        *seat = Seat::Socket(socket);
+                        self.join_by = None;
+                    }
+                    // The connection is about to end.
+                    None => socket.leave(Reason::TransportClose),
+                }
+            }
+            Order::Refused(namespace) => {
+                self.seats.retain(|(name, seat)| **name != *namespace || !seat.is_waiting());
+            }
+            Order::Left(socket) => {
+                self.seats.retain(|(_, seat)| !matches!(seat, Seat::Socket(seated) if *seated == socket));
+            }
+            Order::Relieved => self.full = self.full.saturating_sub(1),
+            Order::Close(reason) => {
+                self.dismissed.get_or_insert(reason);
             }
         }
+    }
+
+    /// The connection is about to end: nothing more is heard, and nothing more waited for.
+    pub(super) fn leave_all(&mut self, reason: Reason) {
+        for (name, seat) in self.seats.drain(..) {
+            let Seat::Socket(socket) = seat else { continue };
+            if reason.is_dismissal() && !socket.has_left() {
+                // A client that is not told comes back.
+                self.lane.push(&Outgoing::disconnect(&name));
+            }
+            socket.leave(reason);
+        }
         self.session.leave_all();
+        self.asked = None;
+        self.late.clear();
+        (self.join_by, self.collect_by) = (None, None);
     }
 }
 

@@ -105,9 +105,15 @@ impl Connection {
                 Box::pin(self.stop()).await;
                 break;
             }
+            if let Some(reason) = self.client.dismissed.take() {
+                // Behind what the server has said before.
+                Box::pin(self.client.session.outbox.shard().settled()).await;
+                self.end(reason);
+                continue;
+            }
             if self.client.is_behind() {
                 if !Box::pin(self.client.catch_up()).await {
-                    self.end(Reason::ParseError);
+                    self.end(Reason::ForcedClose);
                 }
                 continue;
             }
@@ -136,11 +142,7 @@ impl Connection {
 
     /// Does what requests, handlers and the shard have left.
     fn attend(&mut self) {
-        for order in self.client.lane.orders() {
-            if let Some(reason) = self.client.seat(order) {
-                self.end(reason);
-            }
-        }
+        self.client.attend();
         for visit in self.client.desk.visits() {
             self.receive(visit);
         }
@@ -166,11 +168,14 @@ impl Connection {
     fn tick(&mut self) {
         let now = self.client.now();
         // Who is not read cannot be blamed for being silent.
-        if self.client.may_read() && self.engine.deadline().is_some_and(|deadline| deadline <= now) {
+        if !self.client.may_read() {
+            self.engine.excuse(now);
+        }
+        if self.engine.deadline().is_some_and(|deadline| deadline <= now) {
             let outputs = self.engine.tick(now);
             self.client.obey(outputs, &mut self.probe);
         }
-        if self.client.is_late() {
+        if self.client.is_late() || self.client.is_stuck(now) {
             self.end(Reason::TransportError);
         }
     }
@@ -240,7 +245,7 @@ impl Connection {
             let hub = hub.clone();
             Box::pin(hub.relieved()).await;
         }
-        let deadline = self.client.deadline(if reading { self.engine.deadline() } else { None });
+        let deadline = self.client.deadline(self.engine.deadline(), reading);
         let Self { client, channel, probe, .. } = self;
         let early = reading && channel.as_ref().is_some_and(Channel::has_early);
         let readable = match (channel.as_mut(), probe.as_mut()) {

@@ -106,7 +106,7 @@ impl Io {
     }
 
     /// The namespaces for which a function says yes. It is given the name that a client asks for, and what the client
-    /// sent along. Namespaces, patterns and earlier functions come before it.
+    /// sent along; each client is asked about. Namespaces, patterns and earlier functions come before it.
     ///
     /// ```
     /// # fn run(io: &denrei::socketio::Io) {
@@ -131,7 +131,9 @@ impl Io {
     }
 
     /// Runs a middleware for each client that asks to join any namespace, before those of the namespace; see
-    /// [`Namespace::use_fn`].
+    /// [`Namespace::use_fn`]. Node's `io.use` is that of `/` only: here that is `io.of("/")?.use_fn`.
+    ///
+    /// The built-in rooms of `/` know no middlewares: with this `/` is not served by them.
     pub fn use_fn<F, Fut>(&self, middleware: F) -> &Self
     where
         F: Fn(Socket) -> Fut + Send + Sync + 'static,
@@ -169,7 +171,7 @@ impl Io {
 
     /// Everybody in the namespace `/`: the beginning of a chain.
     pub fn broadcast(&self) -> Broadcast {
-        self.root().broadcast()
+        self.reach().broadcast()
     }
 
     /// Whether there is a namespace of this name.
@@ -184,8 +186,23 @@ impl Io {
         all
     }
 
+    /// Whether `/` is the application's, and not served by the built-in rooms.
+    pub(crate) fn takes_root(&self) -> bool {
+        self.has("/") || !self.0.middlewares.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// `/` for someone who registers something there: from now on it is the application's.
     fn root(&self) -> Namespace {
         self.of("/").expect("it is a valid name")
+    }
+
+    /// `/` as it is; without anybody in it if it is not the application's.
+    fn reach(&self) -> Namespace {
+        let known = lock(&self.0.spaces).named.get("/").cloned();
+        known.unwrap_or_else(|| {
+            let rooms = HubRooms::of("/").expect("it is a valid name");
+            Namespace::new(self.downgrade(), self.0.hub.clone(), self.0.limits, "/", Kind::Alone(rooms))
+        })
     }
 
     fn pattern(&self, name: &str, rule: Rule) -> Namespace {
@@ -314,7 +331,18 @@ impl Io {
     fn find(&self, name: &str) -> Found {
         let mut spaces = lock(&self.0.spaces);
         if let Some(known) = spaces.named.get(name) {
-            return Found::Namespace(known.visit());
+            let asked = known.parent().and_then(|parent| {
+                let (rule, _) = spaces.patterns.iter().find(|(_, namespace)| namespace == parent)?;
+                match rule {
+                    Rule::Predicate(predicate) => Some((Arc::clone(predicate), parent.clone())),
+                    Rule::Pattern(_) => None,
+                }
+            });
+            return match asked {
+                // That others are in it says nothing about this client.
+                Some(asked) => Found::Ask(vec![asked]),
+                None => Found::Namespace(known.visit()),
+            };
         }
         let Ok(rooms) = HubRooms::of(name) else { return Found::Nothing };
         let mut predicates = Vec::new();
@@ -417,6 +445,8 @@ fn admit(visit: &Visit, socket: &Socket, resumed: Option<&Resumed>) {
     if opened {
         socket.begin();
     } else {
+        // A session that it came back to waits on.
+        socket.part(Reason::TransportClose);
         socket.forget_listeners();
     }
 }

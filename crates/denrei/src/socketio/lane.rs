@@ -32,7 +32,7 @@ pub(crate) enum Order {
     /// It may not join the namespace, and was told why.
     Refused(Arc<str>),
     /// The socket has left its namespace.
-    Left(Arc<str>),
+    Left(Socket),
     /// A socket that had too many events waiting has room again.
     Relieved,
     /// End the connection.
@@ -67,13 +67,13 @@ impl Lane {
         Speech::of(self.outbox.wire()).expect("a lane's outbox speaks Socket.IO")
     }
 
-    pub(crate) fn order(&self, order: Order) {
-        match self.orders.put(order) {
-            Ok(()) => self.outbox.wake(),
-            // A namespace that answers only now finds nobody.
-            Err(Order::Joined(socket)) => socket.leave(Reason::TransportClose),
-            Err(_) => {}
+    /// Leaves an order; false if the connection has ended, and nobody will do it.
+    pub(crate) fn order(&self, order: Order) -> bool {
+        let left = self.orders.put(order).is_ok();
+        if left {
+            self.outbox.wake();
         }
+        left
     }
 
     /// Takes the orders, oldest first.

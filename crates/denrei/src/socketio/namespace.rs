@@ -23,7 +23,7 @@ use crate::socketio::io::{Limits, WeakIo};
 use crate::socketio::listeners::{self, Handler, Listeners, OnAny, Run};
 use crate::socketio::names::HubRooms;
 use crate::socketio::namespace::table::Table;
-use crate::socketio::recovery::Sessions;
+use crate::socketio::recovery::{Count, Sessions};
 use crate::socketio::{
     Ack, Answer, Args, Broadcast, EmitError, ExpiredSession, Failure, FromArgs, Io, Listener, NodeAnswers, Outcome,
     Reason, Recovery, Socket, ToArgs, lock,
@@ -59,7 +59,7 @@ struct Inner {
     /// Clients that are about to join.
     visits: AtomicUsize,
     sessions: OnceLock<Sessions>,
-    recovery: OnceLock<Recovery>,
+    recovery: OnceLock<(Recovery, Count)>,
     share: Mutex<Option<Share>>,
 }
 
@@ -250,9 +250,7 @@ impl Namespace {
     /// Lets clients that were cut off come back to what they missed. Off without this; call it before clients join. A
     /// second call changes nothing.
     pub fn recovery(&self, recovery: Recovery) -> &Self {
-        if self.0.recovery.set(recovery).is_ok() && self.0.rooms.is_some() {
-            self.0.sessions.get_or_init(|| Sessions::new(recovery));
-        }
+        self.recovery_counted(recovery, Count::default());
         self
     }
 
@@ -314,7 +312,7 @@ impl Namespace {
             Kind::Alone(rooms) => (Some(rooms), None, Vec::new(), false),
             Kind::Child { rooms, parent, parts, passing } => (Some(rooms), Some(parent), parts, passing),
         };
-        let recovery = parent.as_ref().and_then(|parent| parent.0.recovery.get().copied());
+        let recovery = parent.as_ref().and_then(|parent| parent.0.recovery.get().cloned());
         let namespace = Self(Arc::new(Inner {
             io,
             name: name.into(),
@@ -336,10 +334,16 @@ impl Namespace {
             recovery: OnceLock::new(),
             share: Mutex::default(),
         }));
-        if let Some(recovery) = recovery {
-            namespace.recovery(recovery);
+        if let Some((recovery, count)) = recovery {
+            namespace.recovery_counted(recovery, count);
         }
         namespace
+    }
+
+    fn recovery_counted(&self, recovery: Recovery, count: Count) {
+        if self.0.recovery.set((recovery, Arc::clone(&count))).is_ok() && self.0.rooms.is_some() {
+            self.0.sessions.get_or_init(|| Sessions::new(recovery, count));
+        }
     }
 
     /// What is shared; if nothing was said, what its pattern says.
@@ -354,6 +358,10 @@ impl Namespace {
             Some(_) => vec![self.clone()],
             None => self.io().map(|io| io.children(self)).unwrap_or_default(),
         }
+    }
+
+    pub(crate) fn parent(&self) -> Option<&Self> {
+        self.0.parent.as_ref()
     }
 
     pub(crate) fn is_child_of(&self, parent: &Self) -> bool {
@@ -440,7 +448,9 @@ impl Namespace {
             && let Some(io) = self.io()
         {
             io.remove_if(self, || {
-                self.0.visits.load(Ordering::Relaxed) == 0
+                // Again: the application may have asked for it in the meantime.
+                self.0.passing.load(Ordering::Relaxed)
+                    && self.0.visits.load(Ordering::Relaxed) == 0
                     && !self.sessions().is_some_and(Sessions::is_waiting)
                     && self.table().all().len() == 0
             });

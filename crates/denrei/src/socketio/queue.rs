@@ -91,6 +91,17 @@ impl Queue {
         }
     }
 
+    /// Whether the connection was told to read no further.
+    pub(crate) fn is_pressed(&self) -> bool {
+        lock(&self.0).pressed
+    }
+
+    /// Whether so much waits that the connection reads no further whoever waits for it.
+    pub(crate) fn is_flooded(&self) -> bool {
+        let jobs = lock(&self.0);
+        jobs.list.len() >= 4 * Self::EVENTS || jobs.weight >= 4 * Self::BYTES
+    }
+
     fn next(&self, socket: &Socket) -> Option<Job> {
         let mut jobs = lock(&self.0);
         let Some(job) = jobs.list.pop_front() else {
@@ -137,6 +148,7 @@ async fn run(socket: Socket) {
                 }
                 // Handlers may hold the socket that holds them.
                 socket.forget_listeners();
+                socket.keep_data();
             }
         }
     }

@@ -7,7 +7,9 @@
 //! What goes out in a namespace with recovery, and who comes and goes, is ordered by one lock ([`Sessions::kept`]): who
 //! comes back gets everything after its offset from the log, and what follows live, with nothing between.
 
-use std::collections::{BTreeMap, HashMap};
+mod gone;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -28,6 +30,8 @@ use crate::socketio::emit::{Packet, Targets};
 use crate::socketio::lane::Lane;
 use crate::socketio::listeners::{Handler, contained};
 use crate::socketio::names::Pid;
+pub(crate) use crate::socketio::recovery::gone::Count;
+use crate::socketio::recovery::gone::Gone;
 use crate::socketio::socket::Parted;
 use crate::socketio::{Args, Namespace, Reason, Socket, SocketId, lock, namespace};
 
@@ -38,11 +42,11 @@ pub struct Recovery {
     pub max_disconnection: Duration,
     /// Whether clients that come back pass without middlewares; default true.
     pub skip_middlewares: bool,
-    /// Sessions that wait; past that the oldest expires. Default 10,000.
+    /// Sessions that wait, of all namespaces of a pattern together; past that the oldest expires. Default 10,000.
     pub sessions: usize,
     /// Emits that are kept; default 10,000.
     pub events: usize,
-    /// Bytes that they hold; default 16 MiB.
+    /// Bytes that they hold; the same again for what the sessions hold. Default 16 MiB.
     pub bytes: usize,
 }
 
@@ -87,13 +91,16 @@ pub(crate) struct Session {
 /// A session that was claimed, and what its client has missed.
 pub(crate) struct Resumed {
     pub(crate) session: Session,
-    missed: Missed,
-}
-
-struct Missed {
-    messages: Vec<Arc<Message>>,
+    missed: Vec<Missed>,
     /// Up to where.
     place: Seq,
+}
+
+/// An event that a client has missed.
+struct Missed {
+    event: Name,
+    args: Args,
+    offset: Position,
 }
 
 /// What a client says about the session it had. Everything else in its `auth` is the application's.
@@ -156,6 +163,16 @@ impl Entry {
         })
     }
 
+    /// Reads a message that is an entry; none when it is not for the session.
+    fn read(message: &Message, session: &Session) -> Option<Missed> {
+        let entry: Self = rmp_serde::from_slice(&message.payload).ok()?;
+        if !entry.is_for(session) {
+            return None;
+        }
+        let args = Args::new(entry.args, entry.attachments).ok()?;
+        Some(Missed { event: message.event.clone(), args, offset: message.position() })
+    }
+
     fn is_for(&self, session: &Session) -> bool {
         let within = |rooms: &[Arc<str>]| {
             rooms.iter().any(|room| **room == *session.id.as_str() || session.rooms.contains(room))
@@ -182,40 +199,31 @@ struct Kept {
     /// Something that could not be kept was emitted here: whoever is not past it may miss it.
     hole: Option<Seq>,
     live: HashMap<Pid, Socket>,
-    gone: HashMap<Pid, (Session, Deadline)>,
-    deadlines: BTreeMap<Deadline, Pid>,
+    gone: Gone,
     /// Sessions that nobody can come back to any more, until the application has heard of them.
     lost: Vec<Session>,
-    next: u64,
     /// A task waits for the next deadline.
     expiring: bool,
 }
-
-type Deadline = (Instant, u64);
 
 impl Sessions {
     /// Time for a lost connection to be noticed: what was sent before that is missed as well.
     const LATE: Duration = Duration::from_secs(60);
 
-    pub(crate) fn new(config: Recovery) -> Self {
+    pub(crate) fn new(config: Recovery, count: Count) -> Self {
         let age = config.max_disconnection + Self::LATE;
         let mut classes = Classes::default();
         let window = Window { events: config.events.max(1), age, bytes: config.bytes };
         classes.set("live", Class { keep: Keep::Memory(window) });
         let limits = MemoryLimits { rooms: 1, bytes: config.bytes };
-        Self::on(config, Arc::new(MemoryLog::new(Arc::new(classes), limits)))
-    }
-
-    fn on(config: Recovery, log: Arc<dyn Log>) -> Self {
+        let log: Arc<dyn Log> = Arc::new(MemoryLog::new(Arc::new(classes), limits));
         let head = log.heads(vec![log_room()]).now_or_never().and_then(Result::ok).and_then(|mut heads| heads.pop());
         let kept = Kept {
             head: head.expect("a log in memory answers at once"),
             hole: None,
             live: HashMap::new(),
-            gone: HashMap::new(),
-            deadlines: BTreeMap::new(),
+            gone: Gone::new(config, count),
             lost: Vec::new(),
-            next: 0,
             expiring: false,
         };
         Self { config, log, kept: Mutex::new(kept) }
@@ -264,9 +272,9 @@ impl Sessions {
     /// Gives a client the session that it claims. That consumes it: the session is nobody else's after that, and a
     /// socket that still has it is ended, for the caller to finish. No session: the client begins anew.
     pub(crate) fn claim(&self, claim: &Claim, lane: &Arc<Lane>, user: Option<&Name>) -> Claimed {
-        let mut kept = lock(&self.kept);
         let mut claimed = Claimed::default();
         let Some(pid) = claim.pid() else { return claimed };
+        let mut kept = lock(&self.kept);
         if let Some(socket) = kept.live.get(pid).cloned() {
             if Arc::ptr_eq(socket.lane(), lane) || !socket.is_of(user) {
                 return claimed;
@@ -274,53 +282,73 @@ impl Sessions {
             let parted = self.part_within(&mut kept, &socket, Reason::TransportClose);
             claimed.ended = parted.map(|parted| (socket, parted));
         }
-        if kept.gone.get(pid).is_none_or(|(session, _)| session.user.as_ref() != user) {
+        if kept.gone.get(pid).is_none_or(|session| session.user.as_ref() != user) {
             return claimed;
         }
-        let Some((session, deadline)) = kept.gone.remove(pid) else { return claimed };
-        kept.deadlines.remove(&deadline);
+        let Some((session, in_time)) = kept.gone.take(pid) else { return claimed };
         let from = claim.offset().ok().and_then(|offset| kept.resumes_at(offset, &session));
-        let in_time = deadline.0 > Instant::now();
-        match from.filter(|_| in_time).and_then(|from| self.missed(from, kept.head.seq)) {
-            Some(missed) => claimed.resumed = Some(Resumed { session, missed }),
-            None => kept.lost.push(session),
+        let place = kept.head.seq;
+        let Some(messages) = from.filter(|_| in_time).and_then(|from| self.messages(from, place)) else {
+            kept.lost.push(session);
+            return claimed;
+        };
+        drop(kept);
+        // Not under the lock, which every emit takes.
+        let missed: Vec<_> = messages.iter().filter_map(|message| Entry::read(message, &session)).collect();
+        if weight(&missed) > lane.outbox.capacity() {
+            // More than a connection may hold: it could not be sent.
+            lock(&self.kept).lost.push(session);
+            return claimed;
         }
+        claimed.resumed = Some(Resumed { session, missed, place });
         claimed
     }
 
-    /// Sends a client what it has missed, and lets it in. None: what it has missed since the claim is not kept any more.
+    /// Sends a client what it has missed, and lets it in. None: what it has missed since the claim is not kept any more,
+    /// or too much.
     pub(crate) fn resume(&self, socket: &Socket, resumed: &Resumed) -> Option<bool> {
-        let Resumed { session, missed } = resumed;
+        let Resumed { session, missed, place } = resumed;
         let mut kept = lock(&self.kept);
-        if kept.hole.is_some_and(|hole| missed.place <= hole) {
+        if kept.hole.is_some_and(|hole| *place <= hole) {
             return None;
         }
-        let rest = self.missed(missed.place, kept.head.seq)?;
-        for message in missed.messages.iter().chain(&rest.messages) {
-            session.send(socket, message);
+        let since = self.messages(*place, kept.head.seq)?;
+        let since: Vec<_> = since.iter().filter_map(|message| Entry::read(message, session)).collect();
+        let lane = socket.lane();
+        if weight(missed) + weight(&since) > lane.outbox.capacity() {
+            return None;
+        }
+        let path = socket.namespace().name();
+        for Missed { event, args, offset } in missed.iter().chain(&since) {
+            lane.push(&Outgoing::event(path, None, event.as_str(), args, Some(&offset.to_string())));
         }
         // Where it begins is in the socket already: where its session began.
         let head = kept.head.clone();
         Some(kept.open(socket, &head))
     }
 
-    fn missed(&self, from: Seq, head: Seq) -> Option<Missed> {
-        let mut missed = Missed { messages: Vec::new(), place: from };
-        while missed.place < head {
-            let page = self.page(missed.place)?;
-            let first = page.messages.first()?;
-            if first.seq != missed.place.next() {
+    /// What was kept after a number; none when that is not whole any more.
+    fn messages(&self, from: Seq, head: Seq) -> Option<Vec<Arc<Message>>> {
+        let (mut messages, mut place) = (Vec::new(), from);
+        while place < head {
+            let page = self.page(place)?;
+            if page.messages.first()?.seq != place.next() {
                 return None;
             }
-            missed.place = page.messages.last()?.seq;
-            missed.messages.extend(page.messages);
+            place = page.messages.last()?.seq;
+            messages.extend(page.messages);
         }
-        Some(missed)
+        Some(messages)
     }
 
     fn page(&self, after: Seq) -> Option<Page> {
         // A log in memory answers at once; one that does not cannot be read under the lock.
         self.log.read(&log_room(), Span::After(after, 1000)).now_or_never()?.ok()
+    }
+
+    /// Changes the session of a socket that has left; false if its client cannot come back, or has.
+    pub(crate) fn amend(&self, socket: &Socket, change: impl FnOnce(&mut Session)) -> bool {
+        socket.pid().is_some_and(|pid| lock(&self.kept).gone.amend(pid.as_str(), change))
     }
 
     /// Takes a socket out of its namespace, and keeps its session if its client may come back.
@@ -338,7 +366,7 @@ impl Sessions {
             kept.live.remove(pid);
         }
         if let Some(session) = parted.session.take().filter(|_| reason.is_recoverable()) {
-            kept.keep(session, self.config);
+            kept.gone.keep(session, &mut kept.lost);
         }
         Some(parted)
     }
@@ -359,12 +387,7 @@ impl Sessions {
     /// Sessions whose time is over, and when the next one's is. None: nobody waits any more.
     fn expired(&self) -> (Vec<Session>, Option<Instant>) {
         let mut kept = lock(&self.kept);
-        let now = Instant::now();
-        let mut expired = Vec::new();
-        while kept.deadlines.first_key_value().is_some_and(|((at, _), _)| *at <= now) {
-            expired.extend(kept.oldest());
-        }
-        let next = kept.deadlines.first_key_value().map(|((at, _), _)| *at);
+        let (expired, next) = kept.gone.expire(Instant::now());
         kept.expiring = next.is_some();
         (expired, next)
     }
@@ -392,23 +415,6 @@ impl Kept {
         opened
     }
 
-    fn keep(&mut self, session: Session, config: Recovery) {
-        while self.gone.len() >= config.sessions.max(1)
-            && let Some(oldest) = self.oldest()
-        {
-            self.lost.push(oldest);
-        }
-        self.next += 1;
-        let deadline = (Instant::now() + config.max_disconnection, self.next);
-        self.deadlines.insert(deadline, session.pid.clone());
-        self.gone.insert(session.pid.clone(), (session, deadline));
-    }
-
-    fn oldest(&mut self) -> Option<Session> {
-        let (_, pid) = self.deadlines.pop_first()?;
-        self.gone.remove(&pid).map(|(session, _)| session)
-    }
-
     /// The number after which a client has missed everything; none when that cannot be told.
     fn resumes_at(&self, offset: Option<Position>, session: &Session) -> Option<Seq> {
         let begun = &session.begun;
@@ -421,16 +427,32 @@ impl Kept {
 }
 
 impl Session {
-    fn send(&self, socket: &Socket, message: &Message) {
-        let Ok(entry) = rmp_serde::from_slice::<Entry>(&message.payload) else { return };
-        if !entry.is_for(self) {
-            return;
-        }
-        let Ok(args) = Args::new(entry.args, entry.attachments) else { return };
-        let offset = message.position().to_string();
-        let path = socket.namespace().name();
-        socket.lane().send(&Outgoing::event(path, None, message.event.as_str(), &args, Some(&offset)));
+    /// About how many bytes it holds.
+    fn weight(&self) -> usize {
+        let rooms: usize = self.rooms.iter().map(|room| room.len() + 32).sum();
+        let data: usize = self.data.iter().map(|(name, value)| name.len() + bytes_of(value)).sum();
+        256 + rooms + data
     }
+}
+
+/// About how many bytes a value holds.
+fn bytes_of(value: &Value) -> usize {
+    let held = match value {
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(bytes_of).sum(),
+        Value::Object(map) => map.iter().map(|(name, value)| name.len() + bytes_of(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    };
+    held + size_of::<Value>()
+}
+
+/// About how many bytes events are on their way.
+fn weight(missed: &[Missed]) -> usize {
+    let weight = |missed: &Missed| {
+        let attached: usize = missed.args.attachments().iter().map(|data| data.len() + 16).sum();
+        missed.event.as_str().len() + missed.args.json().len() + attached + 128
+    };
+    missed.iter().map(weight).sum()
 }
 
 /// Waits for the deadlines of a namespace's sessions, for as long as there are any.

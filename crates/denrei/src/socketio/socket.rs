@@ -189,7 +189,10 @@ impl Socket {
                 table.join(&name, self.0.key);
                 Place::Joined(self.0.namespace.hub().attach_now(&self.0.lane.outbox, &name, EMITS))
             }
-            Phase::Left | Phase::Dismissed => return Err(JoinError::Disconnected),
+            Phase::Left | Phase::Dismissed => {
+                drop((state, table));
+                return self.amend(|rooms| rooms.push(room.into())).ok_or(JoinError::Disconnected);
+            }
         };
         if state.rooms.len() == state.rooms.capacity() {
             // Most sockets are in one room or two, and the vector would begin with four.
@@ -210,6 +213,13 @@ impl Socket {
             table.leave(reader.room(), self.0.key);
         }
         drop((state, table));
+        self.amend(|rooms| rooms.retain(|known| **known != *room));
+    }
+
+    /// Changes the rooms that a socket which has left comes back to; none if it does not.
+    fn amend(&self, change: impl FnOnce(&mut Vec<Arc<str>>)) -> Option<()> {
+        let sessions = self.0.namespace.sessions().filter(|_| self.may_return())?;
+        sessions.amend(self, |session| change(&mut session.rooms)).then_some(())
     }
 
     /// The rooms that it is in, its own id first.
@@ -296,7 +306,7 @@ impl Socket {
         }
         let path = self.0.namespace.name();
         self.0.lane.send(&Outgoing::disconnect(path));
-        self.0.lane.order(if close { Order::Close(reason) } else { Order::Left(path.into()) });
+        self.0.lane.order(if close { Order::Close(reason) } else { Order::Left(self.clone()) });
     }
 }
 
@@ -357,6 +367,11 @@ impl Socket {
         matches!(lock(&self.0.state).phase, Phase::Left | Phase::Dismissed)
     }
 
+    /// It has left, and its client may come back to it.
+    pub(crate) fn may_return(&self) -> bool {
+        self.0.pid.is_some() && lock(&self.0.state).phase == Phase::Left
+    }
+
     pub(crate) fn is_dismissed(&self) -> bool {
         lock(&self.0.state).phase == Phase::Dismissed
     }
@@ -374,6 +389,13 @@ impl Socket {
         let listeners = lock(&self.0.listeners).take();
         if listeners.is_some_and(|list| list.has_outgoing()) {
             self.0.namespace.hear_outgoing(-1);
+        }
+    }
+
+    /// Handlers may have changed what they keep with the socket since it has left.
+    pub(crate) fn keep_data(&self) {
+        if let Some(sessions) = self.0.namespace.sessions().filter(|_| self.may_return()) {
+            sessions.amend(self, |session| session.data = self.0.data.to_map());
         }
     }
 

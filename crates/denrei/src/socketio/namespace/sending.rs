@@ -57,6 +57,10 @@ impl Namespace {
     /// Sends one socket an event.
     pub(crate) fn tell(&self, socket: &Socket, packet: &Packet, ack: Option<u64>, flags: Flags) {
         if socket.has_left() {
+            if ack.is_none() && socket.may_return() {
+                // For when its client is back.
+                self.broadcast_to(&Targets::one(socket.id()), packet, flags);
+            }
             return;
         }
         self.tell_outgoing(packet, || vec![socket.clone()]);

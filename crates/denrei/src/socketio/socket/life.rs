@@ -53,15 +53,17 @@ impl Socket {
         }))
     }
 
-    /// The client is let in: tells it so, and takes its place in the namespace. False when it has gone in the
-    /// meantime. `begun` is where the namespace stands, if it can be recovered.
+    /// The client is let in: tells it so, and takes its place in the namespace. False when it has gone in the meantime,
+    /// for the caller to part it. `begun` is where the namespace stands, if it can be recovered.
     pub(crate) fn open(&self, begun: Option<&Position>) -> bool {
         if self.has_left() {
             // A middleware has sent it away.
             return false;
         }
         // The connection must know the socket before the client can speak to it.
-        self.0.lane.order(Order::Joined(self.clone()));
+        if !self.0.lane.order(Order::Joined(self.clone())) {
+            return false;
+        }
         let path = self.0.namespace.name();
         match self.0.lane.version {
             Version::V4 => {

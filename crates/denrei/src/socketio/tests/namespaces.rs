@@ -201,3 +201,29 @@ fn names_that_would_be_mistaken_are_refused() {
     invalid(&format!("/{}", "x".repeat(128)));
     assert!(io.namespaces().is_empty() && !io.has("/"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_function_is_asked_about_each_client() {
+    let world = World::new();
+    let tenants = world.io.of_fn(async |name, auth| name.starts_with("/tenant-") && auth["token"] == "ours");
+    let mut client = world.client();
+    client.say(r#"0/tenant-1,{"token":"ours"}"#);
+    assert!(client.heard().await[0].starts_with("0/tenant-1,"));
+    let mut other = world.client();
+    other.say(r#"0/tenant-1,{"token":"theirs"}"#);
+    assert_eq!(other.heard().await, [r#"4/tenant-1,{"message":"Invalid namespace"}"#]);
+    let mut third = world.client();
+    third.say(r#"0/tenant-1,{"token":"ours"}"#);
+    assert!(third.heard().await[0].starts_with("0/tenant-1,"));
+    assert_eq!(tenants.socket_count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn emitting_to_the_root_does_not_take_it() {
+    let world = World::new();
+    world.io.emit("hello", &()).expect("an event");
+    assert!(world.io.fetch_sockets().await.is_empty());
+    assert!(!world.io.takes_root());
+    world.io.use_fn(async |_| Ok(()));
+    assert!(world.io.takes_root(), "the built-in rooms would not ask");
+}

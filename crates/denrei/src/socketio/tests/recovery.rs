@@ -477,3 +477,118 @@ async fn whoever_comes_and_goes_at_once_leaves_nothing_behind() {
     };
     tokio::time::timeout(Duration::from_secs(30), all).await.expect("it ends");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_while_its_middleware_runs_holds_up_nobody() {
+    let world = World::new();
+    let root = recoverable(&world);
+    root.use_fn(async |_| tokio::time::sleep(Duration::from_millis(50)).await);
+    let mut client = world.client();
+    client.say("0");
+    settle().await;
+    client.end(Reason::TransportClose);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    root.emit("still", &()).expect("an event");
+    assert_eq!(root.socket_count(), 0);
+    assert_eq!(world.hub.rooms(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_handlers_do_after_the_cut_waits_for_the_client_too() {
+    let world = World::new();
+    let root = recoverable(&world);
+    root.on("work", async |socket, (), _| {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        socket.join("late")?;
+        socket.leave_room("early");
+        socket.data().set("done", &true)?;
+        socket.emit("result", &7)?;
+        Ok(())
+    });
+    let mut client = world.client();
+    client.say("0");
+    let (_, pid) = client.connected().await;
+    client.socket().join("early").expect("a room");
+    client.say(r#"2["work"]"#);
+    settle().await;
+    client.end(Reason::TransportClose);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    root.to("late").emit("to the room", &()).expect("an event");
+    root.to("early").emit("to the other", &()).expect("an event");
+    let mut again = world.client();
+    again.say(&claim(&pid.expect("a pid"), None));
+    let heard = again.heard().await;
+    assert_eq!(heard.len(), 3, "{heard:?}");
+    assert!(heard[0].starts_with(r#"2["result",7,"#) && heard[1].starts_with(r#"2["to the room","#), "{heard:?}");
+    let socket = again.socket();
+    assert!(socket.recovered());
+    assert_eq!(socket.rooms(), [again.id(), "late".into()]);
+    assert_eq!(socket.data().get::<bool>("done"), Some(true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_missed_more_than_a_connection_may_hold_begins_anew() {
+    let world = World::new();
+    let root = recoverable(&world);
+    let mut client = world.client();
+    client.say("0");
+    let (sid, pid) = client.connected().await;
+    let pid = pid.expect("a pid");
+    client.end(Reason::TransportClose);
+    let long = "x".repeat(100_000);
+    for _ in 0..client.lane.outbox.capacity() / long.len() + 1 {
+        root.emit("missed", &long).expect("an event");
+    }
+    let mut again = world.client();
+    again.say(&claim(&pid, None));
+    let (other, _) = again.connected().await;
+    assert_ne!(sid, other);
+    assert!(again.lane.outbox.ended().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_are_bounded_by_what_they_hold_and_over_all_namespaces_of_a_pattern() {
+    let world = World::new();
+    let rooms = world.io.of("/room-{id}").expect("a pattern");
+    rooms.recovery(Recovery { sessions: 2, bytes: 4000, ..Recovery::default() });
+    let gone = async |number: u32, room: &str| {
+        let mut client = world.client();
+        client.say(&format!("0/room-{number},"));
+        client.heard().await;
+        let socket = client.sockets.values().next().expect("it has joined").clone();
+        let pid = socket.pid().expect("a pid").as_str().to_owned();
+        socket.join(room).expect("a room");
+        client.end(Reason::TransportClose);
+        pid
+    };
+    let back = async |number: u32, pid: &str| {
+        let mut client = world.client();
+        client.say(&format!("0/room-{number},{}", &claim(pid, None)[1..]));
+        client.heard().await;
+        client.sockets.values().next().expect("it has joined").recovered()
+    };
+    let one = gone(1, "a").await;
+    let two = gone(2, "a").await;
+    let three = gone(3, "a").await;
+    assert!(!back(3, &three).await, "two others wait, in other namespaces");
+    assert!(back(1, &one).await && back(2, &two).await);
+    let heavy = gone(4, &"x".repeat(100)).await;
+    assert!(back(4, &heavy).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_holds_too_much_is_not_kept() {
+    let world = World::new();
+    let root = world.io.of("/").expect("a name");
+    root.recovery(Recovery { bytes: 4000, ..Recovery::default() });
+    for (size, recovered) in [(3000, true), (5000, false)] {
+        let mut client = world.client();
+        client.say("0");
+        let (_, pid) = client.connected().await;
+        client.socket().data().set("much", &"x".repeat(size)).expect("JSON");
+        client.end(Reason::TransportClose);
+        let mut again = world.client();
+        again.say(&claim(&pid.expect("a pid"), None));
+        assert_eq!(again.socket().recovered(), recovered, "{size}");
+    }
+}

@@ -1,6 +1,7 @@
 // What has brought down Socket.IO servers, each CVE by its name, and what could.
 
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { attack, health, many } from './lib/attack.mjs';
 import { Polling, SEPARATOR, Socket, ask } from './lib/engine.mjs';
 import { Client } from './lib/io.mjs';
@@ -254,3 +255,22 @@ attack('a thousand clients of every kind that come and go at once leave nothing'
   });
   // Who has gone before it knew its session's id could not say so: its session ends by the ping timeout.
 }, { config: '[socketio]\nping_interval_ms = 1000\nping_timeout_ms = 1000\n' });
+
+attack('sessions that stop polling when their time is over cost nothing', async ({ server }) => {
+  const sessions = await Promise.all(upTo(50).map(() => Polling.open(server)));
+  // In no namespace, and in one with an attachment that never comes.
+  await Promise.all(sessions.map((session, at) => at % 2 && session.send('40', '451-["publish",{"_placeholder":true,"num":0}]')));
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  const before = await cpu(server);
+  await new Promise((resolve) => setTimeout(resolve, 2000));
+  const spent = (await cpu(server)) - before;
+  assert.ok(spent < 0.5, `${spent} s of CPU in 2 s`);
+  // Their next poll is told that they have ended.
+  await Promise.all(sessions.map((session) => session.get()));
+}, { config: '[socketio]\nconnect_timeout_ms = 500\npacket_timeout_ms = 500\nping_interval_ms = 60000\n', forgetful: false });
+
+/** Seconds of CPU that the server has taken. */
+async function cpu(server) {
+  const fields = (await readFile(`/proc/${server.process.pid}/stat`, 'utf8')).split(') ')[1].split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::socketio::args::Args;
 use crate::socketio::decoder::{Body, Limits, check_name};
 use crate::socketio::header::{MAX_ID, Malformed};
-use crate::socketio::scan::{MAX_DEPTH, placeholders};
+use crate::socketio::scan::{MAX_DEPTH, check_lookalikes};
 
 /// A packet whose namespace is as it was sent.
 pub(in crate::socketio) struct Read<'a> {
@@ -272,9 +272,7 @@ impl Json<'_> {
         let mut args = Args::of_written(self.out);
         if !self.attachments.is_empty() {
             // An object that only looks like a placeholder could not be told apart from now on.
-            if placeholders(args.text(), self.attachments.len())?.len() != self.attachments.len() {
-                return Err(Malformed::Placeholder);
-            }
+            check_lookalikes(args.text(), self.attachments.len())?;
             args.attach(self.attachments)?;
         }
         Ok(args)
@@ -282,7 +280,8 @@ impl Json<'_> {
 
     /// Writes a value whose first token has been read. `depth` counts the arrays and objects it would be one of.
     fn value(&mut self, token: Token<'_>, reader: &mut Reader<'_>, depth: usize) -> Result<(), Malformed> {
-        if matches!(token, Token::Array(_) | Token::Map(_)) && depth > MAX_DEPTH {
+        // A placeholder is an object too.
+        if matches!(token, Token::Array(_) | Token::Map(_) | Token::Binary(_)) && depth > MAX_DEPTH {
             return Err(Malformed::TooDeep { limit: MAX_DEPTH });
         }
         match token {
@@ -313,7 +312,14 @@ impl Json<'_> {
                 self.out.push(b'{');
                 let start = self.out.len();
                 for _ in 0..pairs {
-                    let key = reader.token()?;
+                    let mut digits = itoa::Buffer::new();
+                    // Before the value is looked at: what is in an array would be taken for it.
+                    let key = match reader.token()? {
+                        Token::Text(key) => key,
+                        Token::Unsigned(key) => digits.format(key),
+                        Token::Signed(key) => digits.format(key),
+                        _ => return Err(Malformed::Msgpack),
+                    };
                     let value = reader.token()?;
                     // JSON leaves out what is undefined.
                     if let Token::Undefined = value {
@@ -322,12 +328,7 @@ impl Json<'_> {
                     if self.out.len() > start {
                         self.out.push(b',');
                     }
-                    match key {
-                        Token::Text(key) => self.json(key)?,
-                        Token::Unsigned(key) => self.json(itoa::Buffer::new().format(key))?,
-                        Token::Signed(key) => self.json(itoa::Buffer::new().format(key))?,
-                        _ => return Err(Malformed::Msgpack),
-                    }
+                    self.json(key)?;
                     self.out.push(b':');
                     self.value(value, reader, depth + 1)?;
                 }

@@ -135,7 +135,10 @@ impl Link {
                 Ok(())
             }
             Self::Visits => Ok(()),
-            Self::Foreign(foreign) => foreign.write(outbox).await,
+            Self::Foreign(foreign) => {
+                while foreign.write(outbox).await? {}
+                Ok(())
+            }
         }
     }
 
@@ -174,7 +177,11 @@ async fn wait_socket(outbox: &Outbox, reading: bool) -> io::Result<Woke> {
 
 impl Foreign {
     async fn wait(&mut self, outbox: &Outbox, reading: bool, patience: Patience) -> io::Result<Woke> {
-        self.write(outbox).await?;
+        if self.write(outbox).await? {
+            // What was queued had kept the session from something. And it comes to its notices however fast the queue
+            // fills again.
+            return Ok(Woke::Told);
+        }
         if !self.buffer.is_empty() {
             return Ok(Woke::Readable);
         }
@@ -198,21 +205,21 @@ impl Foreign {
         }
     }
 
-    /// Cancel safe: what is partly written stays.
-    async fn write(&mut self, outbox: &Outbox) -> io::Result<()> {
-        loop {
-            if self.chunks.is_empty() {
-                self.chunks = outbox.take().into_iter().map(&mut self.compose).collect();
-            }
-            let Some(chunk) = self.chunks.front_mut() else { return Ok(()) };
+    /// Writes what is queued now; whether there was something. Cancel safe: what is partly written stays.
+    async fn write(&mut self, outbox: &Outbox) -> io::Result<bool> {
+        if self.chunks.is_empty() {
+            self.chunks = outbox.take().into_iter().map(&mut self.compose).collect();
+        }
+        let some = !self.chunks.is_empty();
+        while let Some(chunk) = self.chunks.front_mut() {
             let write = self.stream.write_buf(chunk);
             tokio::time::timeout(STALLED, write).await.map_err(|_| io::ErrorKind::TimedOut)??;
             if chunk.is_empty() {
                 self.chunks.pop_front();
             }
-            if self.chunks.is_empty() {
-                self.stream.flush().await?;
-            }
         }
+        // Always: the flush of what was written before may have been cancelled.
+        self.stream.flush().await?;
+        Ok(some)
     }
 }

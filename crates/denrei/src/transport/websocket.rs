@@ -224,7 +224,8 @@ impl Connection {
         {
             cursor.live();
         }
-        let reading = self.may_read();
+        // What was put aside comes before what follows it on the wire.
+        let reading = self.may_read() && self.early.is_empty();
         match self.session.wait(&mut self.link, reading).await {
             Ok(Woke::Told) => Ok(()),
             Ok(Woke::Readable) => {
@@ -419,3 +420,6 @@ fn encode(app: &App, wire: Wire, owed: Owed<'_>) -> bytes::Bytes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+use denrei_hub::{Backends, Hub};
+use denrei_proto::ws::testing::masked;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+use super::*;
+use crate::app::Rules;
+use crate::config::Config;
+use crate::policy::OpenPolicy;
+
+/// A session on a stream that is no TCP socket, and the client's end of it.
+fn session() -> DuplexStream {
+    let config = Config::default();
+    let (hub, shards) = Hub::new(config.hub.clone(), wires::encoders(None, 10), Backends::default());
+    for shard in shards {
+        tokio::spawn(shard.run());
+    }
+    let rules = Rules { policy: Box::new(OpenPolicy), allow_request: None, engine: None };
+    let app = Arc::new(App::new(config, hub, rules));
+    let opening = Opening {
+        identity: Identity::default(),
+        deflate: None,
+        key: String::new(),
+        subprotocol: None,
+        extensions: None,
+        announced: true,
+    };
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let link = Link::foreign(ours, Box::new(|bytes| bytes));
+    tokio::spawn(serve_stream(app.admit().unwrap(), link, opening));
+    theirs
+}
+
+fn text(frame: &str) -> Vec<u8> {
+    masked(0x81, [1, 2, 3, 4], frame.as_bytes())
+}
+
+/// Reads until the server has said all of this, in this order.
+async fn hear(client: &mut DuplexStream, expected: &[&str]) {
+    let mut heard = Vec::new();
+    let all = async {
+        loop {
+            let text = String::from_utf8_lossy(&heard).into_owned();
+            let mut rest = &*text;
+            let said = |part: &&str| rest.split_once(*part).map(|(_, behind)| rest = behind).is_some();
+            if expected.iter().all(said) {
+                return;
+            }
+            assert_ne!(client.read_buf(&mut heard).await.unwrap(), 0, "the server has closed: {text}");
+        }
+    };
+    let soon = tokio::time::timeout(Duration::from_secs(5), all).await;
+    assert!(soon.is_ok(), "{}", String::from_utf8_lossy(&heard));
+}
+
+const JOIN: &str = r#"{"type":"join","room":"live:a","ref":"join"}"#;
+const FIRST: &str = r#"{"type":"broadcast","room":"live:a","payload":1,"ref":"first"}"#;
+const SECOND: &str = r#"{"type":"broadcast","room":"live:a","payload":2,"ref":"second"}"#;
+
+#[tokio::test]
+async fn what_follows_a_join_in_one_segment_is_done_at_once() {
+    let mut client = session();
+    client.write_all(&[text(JOIN), text(FIRST)].concat()).await.unwrap();
+    hear(&mut client, &[r#""ref":"join""#, r#""ref":"first""#]).await;
+}
+
+#[tokio::test]
+async fn what_was_put_aside_comes_before_what_arrives_later() {
+    let mut client = session();
+    let second = text(SECOND);
+    client.write_all(&[&text(JOIN)[..], &text(FIRST), &second[..9]].concat()).await.unwrap();
+    client.write_all(&second[9..]).await.unwrap();
+    hear(&mut client, &[r#""ref":"join""#, r#""ref":"first""#, r#""ref":"second""#]).await;
+}

@@ -66,7 +66,7 @@ struct Queue {
     scheduled: bool,
     /// What is queued is the last.
     sealed: bool,
-    /// The socket has taken something of what was queued.
+    /// Something of what was queued was taken.
     moved: bool,
     ended: Option<Ended>,
     notices: Vec<Notice>,
@@ -371,6 +371,7 @@ impl Outbox {
     pub fn take(&self) -> VecDeque<Bytes> {
         let mut queue = self.lock();
         queue.scheduled = false;
+        queue.moved |= queue.bytes > 0;
         queue.bytes = 0;
         std::mem::take(&mut queue.chunks)
     }
@@ -385,7 +386,7 @@ impl Outbox {
         self.lock().bytes > 0
     }
 
-    /// Whether the socket has taken something of what was queued since this was last asked.
+    /// Whether something of what was queued was taken, by the socket or by [`Outbox::take`], since this was last asked.
     pub fn has_moved(&self) -> bool {
         std::mem::replace(&mut self.lock().moved, false)
     }

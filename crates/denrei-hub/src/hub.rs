@@ -348,7 +348,8 @@ impl Hub {
     }
 
     fn offer(&self, outbox: &Arc<Outbox>, message: &Message) -> bool {
-        outbox.offer(message.frame(outbox.wire(), Dialect::default(), &self.0.encoders))
+        let wire = outbox.wire();
+        outbox.offer(wire, &message.frame(wire, Dialect::default(), &self.0.encoders))
     }
 
     /// Tells every connection that the server is about to stop.

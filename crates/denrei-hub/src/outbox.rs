@@ -221,10 +221,12 @@ impl Outbox {
         }
     }
 
-    /// Queues bytes that may be refused: returns false, and queues nothing, past the bound.
-    pub fn offer(self: &Arc<Self>, bytes: Bytes) -> bool {
+    /// Queues bytes of a wire that may be refused: returns false, and queues nothing, past the bound.
+    pub fn offer(self: &Arc<Self>, wire: Wire, bytes: &Bytes) -> bool {
         let schedule = {
             let mut queue = self.lock();
+            // Under the lock: the connection may have been upgraded since they were encoded.
+            let bytes = self.in_my_wire(wire, bytes).into_owned();
             if queue.is_closed() || queue.bytes + bytes.len() > self.limits.bytes {
                 return false;
             }

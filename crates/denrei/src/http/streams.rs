@@ -12,6 +12,7 @@ use http::StatusCode;
 use http::header::{CONNECTION, HeaderName, HeaderValue, UPGRADE};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio_util::io::ReaderStream;
 
@@ -87,6 +88,11 @@ pub(super) fn unwrap(upgraded: Upgraded) -> Unwrapped {
         }
         Err(upgraded) => upgraded,
     };
+    // `axum::serve` takes connections through hyper-util, which wraps them in a type of its own.
+    let upgraded = match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+        Ok(parts) => return Unwrapped::Socket(parts.io.into_inner(), parts.read_buf.to_vec()),
+        Err(upgraded) => upgraded,
+    };
     match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => Unwrapped::Socket(parts.io.into_inner(), parts.read_buf.to_vec()),
         Err(upgraded) => Unwrapped::Stream(Link::foreign(TokioIo::new(upgraded), Box::new(|bytes| bytes))),
@@ -137,3 +143,6 @@ pub(super) fn stream(app: &Arc<App>, identity: Identity, facts: &Facts<'_>) -> R
 fn stopping() -> Response {
     Refusal::later(Code::ShuttingDown, "the server is about to stop").into_response()
 }
+
+#[cfg(test)]
+mod tests;

@@ -145,7 +145,7 @@ impl App {
 
     /// Counts a connection while the value lives; none when there are as many as there may be.
     pub(crate) fn admit(self: &Arc<Self>) -> Option<Open> {
-        let open = Open(Arc::clone(self));
+        let open = Open(Arc::new(Counted(Arc::clone(self))));
         let before = self.open.fetch_add(1, Ordering::Relaxed);
         (before < self.config.limits.connections).then_some(open)
     }
@@ -156,16 +156,19 @@ impl App {
     }
 }
 
-/// A connection that is counted.
-pub(crate) struct Open(Arc<App>);
+/// A connection, which is counted while this or a clone of it lives.
+#[derive(Clone)]
+pub(crate) struct Open(Arc<Counted>);
+
+struct Counted(Arc<App>);
 
 impl Open {
     pub(crate) fn app(&self) -> &Arc<App> {
-        &self.0
+        &self.0.0
     }
 }
 
-impl Drop for Open {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
     }

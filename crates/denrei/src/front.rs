@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tower::ServiceExt;
 
-use crate::app::App;
+use crate::app::{App, Open};
 use crate::link::with_scratch;
 use crate::refusal::Refusal;
 use crate::socketio::channel::Arrival;
@@ -121,7 +121,7 @@ async fn serve(door: Arc<Door>, stream: TcpStream, from: SocketAddr, shard: Shar
         Ok(Ok(First::Refused(response))) => refuse(&stream, &response).await,
         Ok(Ok(First::Other(prefix))) => {
             let body_time = door.app.config.limits.body;
-            Box::pin(serve_http(door, Rewind::new(prefix, stream, body_time), from)).await;
+            Box::pin(serve_http(door, Rewind::new(prefix, stream, body_time), from, open)).await;
         }
         // Gone, or too slow to say what it wants.
         Ok(Err(_)) | Err(_) => {}
@@ -182,11 +182,13 @@ async fn refuse(stream: &TcpStream, response: &[u8]) {
 }
 
 /// Serves HTTP/1.1, or HTTP/2 with prior knowledge, until the peer goes or the server stops.
-async fn serve_http(door: Arc<Door>, stream: Rewind, from: SocketAddr) {
+async fn serve_http(door: Arc<Door>, stream: Rewind, from: SocketAddr, open: Open) {
     let head_time = door.app.config.limits.head;
     let router = door.router.clone();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ConnectInfo(from));
+        // A WebSocket takes it over.
+        request.extensions_mut().insert(open.clone());
         router.clone().oneshot(request.map(axum::body::Body::new))
     });
     let outcome = if stream.is_http2() {

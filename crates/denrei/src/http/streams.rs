@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use denrei_proto::codes::Code;
 use http::StatusCode;
 use http::header::{CONNECTION, HeaderName, HeaderValue, UPGRADE};
+use http::request::Parts;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
@@ -49,6 +50,7 @@ pub(super) async fn websocket(
     let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() else {
         return Refusal::new(Code::InvalidMessage, "this connection cannot become a WebSocket").into_response();
     };
+    let Some(open) = take_over(&app, &mut parts) else { return full() };
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -60,14 +62,19 @@ pub(super) async fn websocket(
     // hyper has sent the answer when the upgrade comes.
     opening.announced = true;
     tokio::spawn(async move {
-        // Counted anew: for hyper the connection has ended.
-        let Some(open) = app.admit() else { return };
         match upgrade.await {
             Ok(upgraded) => serve(open, upgraded, opening).await,
             Err(error) => tracing::debug!(%error, "a connection was lost before it became a WebSocket"),
         }
     });
     response
+}
+
+/// What an upgraded connection counts as: the front door has counted it, and for hyper it is about to end. One that an
+/// application's own server has accepted is counted from now on; none when there are as many as there may be.
+pub(super) fn take_over(app: &Arc<App>, parts: &mut Parts) -> Option<Open> {
+    let open = parts.extensions.remove::<Open>().filter(|open| Arc::ptr_eq(open.app(), app));
+    open.or_else(|| app.admit())
 }
 
 /// What hyper gives up.
@@ -127,10 +134,7 @@ pub(super) fn stream(app: &Arc<App>, identity: Identity, facts: &Facts<'_>) -> R
         Err(refusal) => return refusal.into_response(),
     };
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let Some(open) = app.admit() else {
-        let full = Refusal::later(Code::TooManyConnections, "the server has as many connections as it may");
-        return full.into_response();
-    };
+    let Some(open) = app.admit() else { return full() };
     tokio::spawn(sse::serve_stream(open, ours, opening));
     let mut response = (sse::HEADERS, Body::from_stream(ReaderStream::new(theirs))).into_response();
     if facts.minor_version < 2 {
@@ -138,6 +142,10 @@ pub(super) fn stream(app: &Arc<App>, identity: Identity, facts: &Facts<'_>) -> R
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("keep-alive"));
     }
     response
+}
+
+fn full() -> Response {
+    Refusal::later(Code::TooManyConnections, "the server has as many connections as it may").into_response()
 }
 
 fn stopping() -> Response {

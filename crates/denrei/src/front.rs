@@ -105,7 +105,15 @@ async fn serve(door: Arc<Door>, stream: TcpStream, from: SocketAddr, shard: Shar
     };
     // Boxed parts: the future of an idle session is the size of its largest part.
     let head_time = door.app.config.limits.head;
-    let first = Box::pin(tokio::time::timeout(head_time, first(&door.app, &stream, from))).await;
+    let first = Box::pin(async {
+        tokio::select! {
+            biased;
+            first = tokio::time::timeout(head_time, first(&door.app, &stream, from)) => first,
+            // A client that has not asked for anything is owed nothing.
+            () = door.app.stopped() => Ok(Err(io::ErrorKind::ConnectionAborted.into())),
+        }
+    })
+    .await;
     match first {
         // A task of its own: this one has grown by what came before.
         Ok(Ok(First::WebSocket(opening, early))) => {
@@ -123,7 +131,7 @@ async fn serve(door: Arc<Door>, stream: TcpStream, from: SocketAddr, shard: Shar
             let body_time = door.app.config.limits.body;
             Box::pin(serve_http(door, Rewind::new(prefix, stream, body_time), from, open)).await;
         }
-        // Gone, or too slow to say what it wants.
+        // Gone, too slow to say what it wants, or too late.
         Ok(Err(_)) | Err(_) => {}
     }
 }

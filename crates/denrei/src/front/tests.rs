@@ -82,3 +82,23 @@ async fn a_server_that_is_full_says_so_before_it_agrees_on_a_websocket() {
     let answer = ask(&mut client, UPGRADE, "\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
 }
+
+#[tokio::test]
+async fn a_connection_that_has_not_spoken_does_not_delay_the_stop() {
+    let (denrei, mut shards) = limited(10);
+    let place = Place { shard: shards[0].handle().clone(), runtime: Handle::current() };
+    tokio::spawn(shards.remove(0).run());
+    let (listener, address) = listener().await;
+    let app = Arc::clone(&denrei.app);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(async move {
+        denrei.serve(listener, vec![place], Router::new(), async { drop(stopped.await) }).await;
+    });
+    let _silent = TcpStream::connect(address).await.unwrap();
+    while app.open() == 0 {
+        tokio::task::yield_now().await;
+    }
+    drop(stop);
+    let soon = app.config.shutdown.grace / 2;
+    tokio::time::timeout(soon, serving).await.expect("the server stops").unwrap();
+}

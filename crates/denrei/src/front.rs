@@ -50,6 +50,8 @@ struct Door {
 /// Accepts until the server stops.
 pub(crate) async fn accept(app: Arc<App>, router: Router, listener: TcpListener, places: Vec<Place>) {
     let door = Arc::new(Door { app, router });
+    // Its clones are the connections of a place: a shard knows of those only that have become sessions.
+    let places: Vec<_> = places.into_iter().map(|place| (place, Arc::new(()))).collect();
     // Nagle's algorithm made peers stall at 57 ms: writes are joined here, and sent at once. Linux hands the option down
     // from the listener, which saves every connection a call.
     let inherited = SockRef::from(&listener).set_tcp_nodelay(true).is_ok() && cfg!(target_os = "linux");
@@ -60,10 +62,10 @@ pub(crate) async fn accept(app: Arc<App>, router: Router, listener: TcpListener,
         };
         match accepted {
             Ok((stream, from)) => {
-                let least = places.iter().min_by_key(|place| place.shard.connections());
-                let place = least.expect("a server has at least one place");
+                let least = places.iter().min_by_key(|(_, load)| Arc::strong_count(load));
+                let (place, load) = least.expect("a server has at least one place");
                 let ready = if inherited { Ok(()) } else { stream.set_nodelay(true) };
-                if let Err(error) = ready.and_then(|()| hand_over(&door, stream, from, place)) {
+                if let Err(error) = ready.and_then(|()| hand_over(&door, stream, from, place, load)) {
                     tracing::debug!(%error, "a connection was lost before it was served");
                 }
             }
@@ -83,23 +85,29 @@ fn is_the_peers(error: &io::Error) -> bool {
 }
 
 /// Has a connection served where its shard runs, so that both are on one core.
-fn hand_over(door: &Arc<Door>, stream: TcpStream, from: SocketAddr, place: &Place) -> io::Result<()> {
-    let (door, shard) = (Arc::clone(door), place.shard.clone());
+fn hand_over(
+    door: &Arc<Door>,
+    stream: TcpStream,
+    from: SocketAddr,
+    place: &Place,
+    load: &Arc<()>,
+) -> io::Result<()> {
+    let (door, shard, load) = (Arc::clone(door), place.shard.clone(), Arc::clone(load));
     if place.runtime.id() == Handle::current().id() {
-        place.runtime.spawn(serve(door, stream, from, shard));
+        place.runtime.spawn(serve(door, stream, from, shard, load));
     } else {
         let stream = stream.into_std()?;
         place.runtime.spawn(async move {
             if let Ok(stream) = TcpStream::from_std(stream) {
-                serve(door, stream, from, shard).await;
+                serve(door, stream, from, shard, load).await;
             }
         });
     }
     Ok(())
 }
 
-async fn serve(door: Arc<Door>, stream: TcpStream, from: SocketAddr, shard: ShardHandle) {
-    let Some(open) = door.app.admit() else {
+async fn serve(door: Arc<Door>, stream: TcpStream, from: SocketAddr, shard: ShardHandle, load: Arc<()>) {
+    let Some(open) = door.app.admit_at(Some(load)) else {
         let full = Refusal::later(Code::TooManyConnections, "the server has as many connections as it may");
         return refuse(&stream, &head::response(&full, &[])).await;
     };

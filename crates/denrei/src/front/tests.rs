@@ -102,3 +102,29 @@ async fn a_connection_that_has_not_spoken_does_not_delay_the_stop() {
     let soon = app.config.shutdown.grace / 2;
     tokio::time::timeout(soon, serving).await.expect("the server stops").unwrap();
 }
+
+/// Polls and publishes have no seat in a shard, and all of them were served by the first place.
+#[test]
+fn plain_connections_are_spread_over_the_places() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let mut runtime = |name| builder.worker_threads(1).enable_all().thread_name(name).build().unwrap();
+    let (one, two) = (runtime("one"), runtime("two"));
+    let mut config = Config::default();
+    config.hub.shards = 2;
+    let (denrei, shards) = one.block_on(async { Denrei::with(config, Parts::default()) });
+    let places = [&one, &two].into_iter().zip(&shards);
+    let places = places.map(|(runtime, shard)| Place { shard: shard.handle().clone(), runtime: runtime.handle().clone() });
+    let places = places.collect();
+    let thread = async || std::thread::current().name().unwrap_or_default().to_owned();
+    let others = Router::new().route("/thread", axum::routing::get(thread));
+    one.block_on(async {
+        let (listener, address) = listener().await;
+        tokio::spawn(async move { denrei.serve(listener, places, others, std::future::pending()).await });
+        let mut clients = Vec::new();
+        for name in ["one", "two", "one", "two"] {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            ask(&mut client, "GET /thread HTTP/1.1\r\nHost: a\r\n\r\n", &format!("\r\n\r\n{name}")).await;
+            clients.push(client);
+        }
+    });
+}

@@ -213,10 +213,19 @@ impl Hub {
             let Position { epoch, seq } = self.0.unnumbered.clone();
             return Ok(Page { epoch, messages: Vec::new(), head: seq, first: seq.next() });
         };
-        let recent = self.0.find(room).and_then(|room| room.recent(span));
+        log.read(room, span).await
+    }
+
+    /// Reads at most so many messages behind a place, without asking the log for what this node has just seen. The page's
+    /// epoch tells whether the place is of this life of the log.
+    ///
+    /// # Errors
+    /// Those of the room's log.
+    pub async fn read_after(&self, room: &RoomName, place: &Position, limit: usize) -> Result<Page, LogError> {
+        let recent = self.0.find(room).and_then(|room| room.recent(place, limit));
         match recent {
             Some(page) => Ok(page),
-            None => log.read(room, span).await,
+            None => self.read(room, Span::After(place.seq, limit)).await,
         }
     }
 

@@ -223,7 +223,7 @@ async fn look(app: &App, room: &RoomName, since: Option<&Position>, limit: usize
         let page = app.hub.read(room, Span::Newest(limit)).await?;
         return Ok(Found { next: next(&page, page.head), messages: page.messages, gap: false });
     };
-    let page = app.hub.read(room, Span::After(since.seq, limit)).await?;
+    let page = app.hub.read_after(room, since, limit).await?;
     if app.hub.class(room).keep == Keep::None {
         return Ok(Found { next: page.position(), messages: Vec::new(), gap: false });
     }

@@ -208,11 +208,12 @@ async fn find(app: &App, room: &RoomName, query: &Query) -> Result<Found, Refusa
             return Ok(found);
         }
         since = Some(found.next.clone());
-        let event = tokio::select! {
-            event = tokio::time::timeout_at(deadline, watch.next()) => event.ok().flatten(),
-            () = app.stopped() => None,
+        // Told of nothing, it looks again too: the log began another life.
+        let told = tokio::select! {
+            told = tokio::time::timeout_at(deadline, watch.next()) => told.is_ok(),
+            () = app.stopped() => false,
         };
-        if event.is_none() {
+        if !told {
             return Ok(found);
         }
     }

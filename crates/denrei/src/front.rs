@@ -214,7 +214,7 @@ async fn serve_http(door: Arc<Door>, stream: Rewind, from: SocketAddr, open: Ope
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20))
             .max_concurrent_streams(128)
-            .max_header_list_size(16 * 1024)
+            .max_header_list_size(head::LONGEST as u32)
             .initial_stream_window_size(64 * 1024)
             .initial_connection_window_size(256 * 1024);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -228,7 +228,7 @@ async fn serve_http(door: Arc<Door>, stream: Rewind, from: SocketAddr, open: Ope
         }
     } else {
         let mut builder = hyper::server::conn::http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(head_time).max_buf_size(64 * 1024);
+        builder.timer(TokioTimer::new()).header_read_timeout(head_time).max_buf_size(head::LONGEST);
         let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
         let mut connection = std::pin::pin!(connection);
         tokio::select! {

@@ -215,6 +215,7 @@ impl Connection {
         }
         self.session.outbox.flush();
         if !self.early.is_empty() && self.may_read() && !self.session.outbox.is_blocked() {
+            relieved(&self.session.app).await;
             let mut early = std::mem::take(&mut self.early);
             let stop = self.decode(&mut early);
             return self.after(stop).await;
@@ -229,6 +230,7 @@ impl Connection {
         match self.session.wait(&mut self.link, reading).await {
             Ok(Woke::Told) => Ok(()),
             Ok(Woke::Readable) => {
+                relieved(&self.session.app).await;
                 let stop = self.read()?;
                 self.after(stop).await
             }
@@ -259,13 +261,11 @@ impl Connection {
             None | Some(Stop::Wait(Waiting::Room)) => {}
             Some(Stop::End(end)) => return Err(end),
             Some(Stop::Wait(Waiting::Join { reference, room, since, echo })) => {
+                // What came before the join is answered before it: its room may take a while.
+                self.session.outbox.flush();
                 // Boxed: an idle session does not carry the room for this.
                 Box::pin(dispatch::join(&mut self.session, reference.as_deref(), &room, since, echo)).await;
             }
-        }
-        let hub = self.session.app.hub.clone();
-        if hub.is_pressed() {
-            Box::pin(hub.relieved()).await;
         }
         Ok(())
     }
@@ -341,6 +341,13 @@ impl Connection {
         // Whether it ended well or not, it ends.
         let _ = tokio::time::timeout(PATIENCE, farewell).await;
         drop(session);
+    }
+}
+
+/// Waits while the shards have too much to do: nothing is taken in meanwhile.
+async fn relieved(app: &App) {
+    if app.hub.is_pressed() {
+        Box::pin(app.hub.relieved()).await;
     }
 }
 

@@ -1,32 +1,40 @@
-use denrei_hub::{Backends, Hub};
+use denrei_hub::{Backends, Done, Draft, Hub, Log, Page, Position, Reading, Span};
 use denrei_proto::ws::testing::masked;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::net::TcpListener;
 
 use super::*;
 use crate::app::Rules;
 use crate::config::Config;
 use crate::policy::OpenPolicy;
 
-/// A session on a stream that is no TCP socket, and the client's end of it.
-fn session() -> DuplexStream {
+fn app(backends: Backends) -> Arc<App> {
     let config = Config::default();
-    let (hub, shards) = Hub::new(config.hub.clone(), wires::encoders(None, 10), Backends::default());
+    let (hub, shards) = Hub::new(config.hub.clone(), wires::encoders(None, 10), backends);
     for shard in shards {
         tokio::spawn(shard.run());
     }
     let rules = Rules { policy: Box::new(OpenPolicy), allow_request: None, engine: None };
-    let app = Arc::new(App::new(config, hub, rules));
-    let opening = Opening {
+    Arc::new(App::new(config, hub, rules))
+}
+
+fn opening() -> Opening {
+    Opening {
         identity: Identity::default(),
         deflate: None,
         key: String::new(),
         subprotocol: None,
         extensions: None,
         announced: true,
-    };
+    }
+}
+
+/// A session on a stream that is no TCP socket, and the client's end of it.
+fn session() -> DuplexStream {
+    let app = app(Backends::default());
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let link = Link::foreign(ours, Box::new(|bytes| bytes));
-    tokio::spawn(serve_stream(app.admit().unwrap(), link, opening));
+    tokio::spawn(serve_stream(app.admit().unwrap(), link, opening()));
     theirs
 }
 
@@ -35,7 +43,7 @@ fn text(frame: &str) -> Vec<u8> {
 }
 
 /// Reads until the server has said all of this, in this order.
-async fn hear(client: &mut DuplexStream, expected: &[&str]) {
+async fn hear(client: &mut (impl AsyncRead + Unpin), expected: &[&str]) {
     let mut heard = Vec::new();
     let all = async {
         loop {
@@ -70,4 +78,32 @@ async fn what_was_put_aside_comes_before_what_arrives_later() {
     client.write_all(&[&text(JOIN)[..], &text(FIRST), &second[..9]].concat()).await.unwrap();
     client.write_all(&second[9..]).await.unwrap();
     hear(&mut client, &[r#""ref":"join""#, r#""ref":"first""#, r#""ref":"second""#]).await;
+}
+
+/// A log that never answers.
+struct Silent;
+
+impl Log for Silent {
+    fn append(&self, _: Draft, _: Done) {}
+
+    fn read(&self, _: &RoomName, _: Span) -> Reading<Page> {
+        Box::pin(std::future::pending())
+    }
+
+    fn heads(&self, _: Vec<RoomName>) -> Reading<Vec<Position>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn what_comes_before_a_join_is_answered_before_its_log_answers() {
+    let app = app(Backends { store: Some(Arc::new(Silent)), ..Backends::default() });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (socket, _) = listener.accept().await.unwrap();
+    tokio::spawn(serve_socket(app.admit().unwrap(), socket, app.hub.shard(), opening(), Vec::new()));
+    let call = text(r#"{"type":"call","method":"echo","payload":1,"ref":"call"}"#);
+    let join = text(r#"{"type":"join","room":"feed:a"}"#);
+    client.write_all(&[call, join].concat()).await.unwrap();
+    hear(&mut client, &[r#""ref":"call""#]).await;
 }

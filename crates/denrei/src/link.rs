@@ -55,15 +55,6 @@ pub(crate) fn with_scratch<R>(read: impl FnOnce(&mut [u8]) -> R) -> R {
     SCRATCH.with_borrow_mut(|scratch| read(scratch))
 }
 
-/// How long to wait for something to do.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// As long as it takes.
-    Any,
-    /// Until what is queued has been written; then there is something to do already.
-    None,
-}
-
 /// What ended a wait.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Woke {
@@ -88,19 +79,15 @@ impl Link {
     ///
     /// # Errors
     /// The connection is broken.
-    pub(crate) async fn wait(&mut self, outbox: &Outbox, reading: bool, patience: Patience) -> io::Result<Woke> {
+    pub(crate) async fn wait(&mut self, outbox: &Outbox, reading: bool) -> io::Result<Woke> {
         outbox.flush();
         match self {
-            Self::Socket if patience == Patience::None && !outbox.is_blocked() => {
-                Box::pin(now(wait_socket(outbox, reading))).await
-            }
             Self::Socket => wait_socket(outbox, reading).await,
-            Self::Visits if patience == Patience::None && !outbox.is_blocked() => Ok(Woke::Told),
             Self::Visits => {
                 outbox.woken().await;
                 Ok(Woke::Told)
             }
-            Self::Foreign(foreign) => Box::pin(foreign.wait(outbox, reading, patience)).await,
+            Self::Foreign(foreign) => Box::pin(foreign.wait(outbox, reading)).await,
         }
     }
 
@@ -152,11 +139,6 @@ impl Link {
     }
 }
 
-/// Looks at what is there already.
-async fn now(wait: impl Future<Output = io::Result<Woke>>) -> io::Result<Woke> {
-    tokio::time::timeout(Duration::ZERO, wait).await.unwrap_or(Ok(Woke::Told))
-}
-
 async fn wait_socket(outbox: &Outbox, reading: bool) -> io::Result<Woke> {
     if outbox.ended().is_some() {
         return Err(io::ErrorKind::BrokenPipe.into());
@@ -176,7 +158,7 @@ async fn wait_socket(outbox: &Outbox, reading: bool) -> io::Result<Woke> {
 }
 
 impl Foreign {
-    async fn wait(&mut self, outbox: &Outbox, reading: bool, patience: Patience) -> io::Result<Woke> {
+    async fn wait(&mut self, outbox: &Outbox, reading: bool) -> io::Result<Woke> {
         if self.write(outbox).await? {
             // What was queued had kept the session from something. And it comes to its notices however fast the queue
             // fills again.
@@ -185,15 +167,9 @@ impl Foreign {
         if !self.buffer.is_empty() {
             return Ok(Woke::Readable);
         }
-        let wait = async {
-            tokio::select! {
-                () = outbox.woken() => Ok(Woke::Told),
-                read = self.read(), if reading => read.map(|()| Woke::Readable),
-            }
-        };
-        match patience {
-            Patience::None => now(wait).await,
-            Patience::Any => wait.await,
+        tokio::select! {
+            () = outbox.woken() => Ok(Woke::Told),
+            read = self.read(), if reading => read.map(|()| Woke::Readable),
         }
     }
 

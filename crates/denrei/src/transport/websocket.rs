@@ -14,7 +14,7 @@ use crate::app::{App, Open, client_id, now_ms};
 use crate::dispatch::{self, UnderWay, Waiting, dispatch};
 use crate::facts::Facts;
 use crate::identity::Identity;
-use crate::link::{Link, Patience, Woke};
+use crate::link::{Link, Woke};
 use crate::session::{Attention, Owed, Session};
 use crate::wires;
 
@@ -380,7 +380,7 @@ async fn await_close(link: &mut Link, outbox: &Outbox, decoder: &mut Decoder) ->
 /// Waits for bytes and gives them to `eat`; none at the end of the stream.
 async fn receive<R>(link: &mut Link, outbox: &Outbox, mut eat: impl FnMut(&mut [u8]) -> R) -> io::Result<Option<R>> {
     loop {
-        if link.wait(outbox, true, Patience::Any).await? == Woke::Readable {
+        if link.wait(outbox, true).await? == Woke::Readable {
             match link.read(outbox, &mut eat) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return read,

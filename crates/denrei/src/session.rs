@@ -84,6 +84,11 @@ impl Session {
             let sentence = format!("a connection joins at most {limit} rooms");
             return Err(Refusal::new(Code::TooManyRooms, sentence));
         }
+        // Who joins again stays a member whatever becomes of the log: a room that is known here need not be looked up.
+        let _known = match self.joined(room) {
+            Some(_) => Some(self.app.hub.watch(room).await?),
+            None => None,
+        };
         self.leave(room);
         let reader = self.app.hub.attach(&self.outbox, room, echo, Dialect::default()).await?;
         let place = reader.place().clone();

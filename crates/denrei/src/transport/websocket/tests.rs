@@ -1,4 +1,6 @@
-use denrei_hub::{Backends, Done, Draft, Hub, Log, Page, Position, Reading, Span};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use denrei_hub::{Backends, Done, Draft, Epoch, Hub, Log, Page, Position, Reading, Seq, Span};
 use denrei_proto::ws::testing::masked;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpListener;
@@ -80,8 +82,8 @@ async fn what_was_put_aside_comes_before_what_arrives_later() {
     hear(&mut client, &[r#""ref":"join""#, r#""ref":"first""#, r#""ref":"second""#]).await;
 }
 
-/// A log that never answers.
-struct Silent;
+/// A log that says so many times where a room stands, and then never answers again.
+struct Silent(AtomicUsize);
 
 impl Log for Silent {
     fn append(&self, _: Draft, _: Done) {}
@@ -90,20 +92,37 @@ impl Log for Silent {
         Box::pin(std::future::pending())
     }
 
-    fn heads(&self, _: Vec<RoomName>) -> Reading<Vec<Position>> {
-        Box::pin(std::future::pending())
+    fn heads(&self, rooms: Vec<RoomName>) -> Reading<Vec<Position>> {
+        let left = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        let head = |_| Position { epoch: Epoch::random(), seq: Seq::ZERO };
+        let heads: Vec<_> = rooms.iter().map(head).collect();
+        Box::pin(async move { if left.is_ok() { Ok(heads) } else { std::future::pending().await } })
     }
+}
+
+/// A session on a socket whose log answers so many times, and the client's end of it.
+async fn session_of_a_silent_log(answers: usize) -> TcpStream {
+    let app = app(Backends { store: Some(Arc::new(Silent(answers.into()))), ..Backends::default() });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (socket, _) = listener.accept().await.unwrap();
+    tokio::spawn(serve_socket(app.admit().unwrap(), socket, app.hub.shard(), opening(), Vec::new()));
+    client
 }
 
 #[tokio::test]
 async fn what_comes_before_a_join_is_answered_before_its_log_answers() {
-    let app = app(Backends { store: Some(Arc::new(Silent)), ..Backends::default() });
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (socket, _) = listener.accept().await.unwrap();
-    tokio::spawn(serve_socket(app.admit().unwrap(), socket, app.hub.shard(), opening(), Vec::new()));
+    let mut client = session_of_a_silent_log(0).await;
     let call = text(r#"{"type":"call","method":"echo","payload":1,"ref":"call"}"#);
     let join = text(r#"{"type":"join","room":"feed:a"}"#);
     client.write_all(&[call, join].concat()).await.unwrap();
     hear(&mut client, &[r#""ref":"call""#]).await;
+}
+
+#[tokio::test]
+async fn who_joins_again_stays_a_member_when_the_log_cannot_be_asked() {
+    let mut client = session_of_a_silent_log(1).await;
+    let join = |reference| text(&format!(r#"{{"type":"join","room":"feed:a","ref":"{reference}"}}"#));
+    client.write_all(&[join("one"), join("two")].concat()).await.unwrap();
+    hear(&mut client, &[r#""ref":"one""#, r#""ref":"two""#]).await;
 }

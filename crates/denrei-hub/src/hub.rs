@@ -13,7 +13,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::Map;
 use crate::bus::{Bus, Inbound, Subject};
-use crate::class::{Class, Classes, Keep};
+use crate::class::{Class, Classes, Keep, Retained};
 use crate::cluster::{self, Cluster, NodeMessage};
 use crate::ids::{ClientId, Epoch, Name, Position, RoomName, Seq};
 use crate::log::{Appended, Log, LogError, Page, Span};
@@ -407,8 +407,8 @@ impl Hub {
                 _ = beat.tick() => if let Some(cluster) = &self.0.cluster { cluster.beat() },
                 _ = sweep.tick() => self.0.memory.sweep(),
                 _ = trim.tick() => if let Some(store) = &self.0.store {
-                    for (class, age) in self.0.classes.retained() {
-                        reading.spawn(let_go(Arc::clone(store), class.clone(), age));
+                    for (rooms, age) in self.0.classes.retained() {
+                        reading.spawn(let_go(Arc::clone(store), rooms, age));
                     }
                 },
             }
@@ -582,14 +582,14 @@ async fn catch_up(hub: Hub, room: Arc<Room>) {
 }
 
 /// Has the store forget what is older than its class is kept for.
-async fn let_go(store: Arc<dyn Log>, class: Arc<str>, age: Duration) {
+async fn let_go(store: Arc<dyn Log>, rooms: Retained, age: Duration) {
     // The clock of the day decides here and nowhere else: what is kept for 30 days outlives the process.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let before = now.saturating_sub(age).as_millis();
-    match store.trim(&class, u64::try_from(before).unwrap_or(u64::MAX)).await {
+    match store.trim(rooms.clone(), u64::try_from(before).unwrap_or(u64::MAX)).await {
         Ok(0) => {}
-        Ok(events) => tracing::debug!(%class, events, "let go of what was kept long enough"),
-        Err(error) => tracing::warn!(%class, %error, "what was kept long enough is still there"),
+        Ok(events) => tracing::debug!(?rooms, events, "let go of what was kept long enough"),
+        Err(error) => tracing::warn!(?rooms, %error, "what was kept long enough is still there"),
     }
 }
 

@@ -39,7 +39,7 @@ mod shard;
 pub mod laws;
 
 pub use bus::{Bus, BusError, Inbound, LocalBus, LocalNode, Subject};
-pub use class::{Class, Classes, Keep, Window};
+pub use class::{Class, Classes, Keep, Retained, Window};
 pub use cursor::{Cursor, Found};
 pub use hub::{Audience, Backends, Hub, HubConfig, Published, Seat};
 pub use ids::{ClientId, Epoch, InvalidName, InvalidPosition, Name, Position, RoomName, Seq, random_token};

@@ -79,6 +79,14 @@ attack('8,000 parameters of an extension are declined or too many', async ({ con
   assert.equal((await peer.head()).status, 431);
 });
 
+attack('a head of 20 KiB behind a first request is too long too', async ({ connect }) => {
+  const peer = await connect();
+  peer.write(httpRequest('GET', '/health', [HOST]));
+  assert.equal((await peer.answer()).status, 200);
+  peer.write(httpRequest('GET', '/health', [HOST, `X: ${'x'.repeat(20_000)}`]));
+  assert.equal((await peer.answer()).status, 431);
+});
+
 attack('frames behind a refused upgrade are no request', async ({ connect }) => {
   const peer = await connect();
   const frames = request({ type: 'broadcast', room: 'live:x', payload: 1 });

@@ -140,6 +140,17 @@ describe('a short poll', () => {
     assert.deepEqual([answer.gap, payloads(answer)], [true, [1]]);
   });
 
+  test('from another epoch gives all that is kept beside a reader of the room too', async () => {
+    const name = room();
+    const reader = await Socket.open(server);
+    await reader.join(name);
+    await publishAll(name, upTo(9));
+    await reader.events(name, 9);
+    const answer = await poll(name, '?since=another:5');
+    await reader.close();
+    assert.deepEqual([payloads(answer), answer.gap], [upTo(9), true]);
+  });
+
   test('by curl is JSON that nobody caches', async () => {
     const name = room();
     await publish(name, 'x');

@@ -99,6 +99,16 @@ describe('a stream', () => {
     assert.deepEqual(await one.event('message'), { event: 'message', data: '"to everybody"' });
   });
 
+  test('of rooms without a log has no id, and their places are in no id', async () => {
+    const signal = room('signal');
+    for (const h2 of [false, true]) {
+      const alone = await stream(signal, { h2 });
+      assert.deepEqual(Object.keys(alone.connected), ['event', 'data']);
+      const both = await stream([room(), signal], { h2 });
+      assert.match(both.connected.id, /^m\.[\w-]+\.[0-9a-f]+:0:0$/);
+    }
+  });
+
   test('shows a sign of life while nothing happens', async () => {
     const one = await stream(room());
     assert.deepEqual(await one.next((block) => 'comment' in block), { comment: 'keep-alive' });

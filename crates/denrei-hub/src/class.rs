@@ -41,6 +41,15 @@ pub struct Class {
     pub keep: Keep,
 }
 
+/// Rooms that are kept for the same time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Retained {
+    /// Those of a class: the part of their names before the first `:`, empty for names without one.
+    Class(Arc<str>),
+    /// Those of no class of these.
+    Others(Arc<[Arc<str>]>),
+}
+
 /// All classes by name. The part of a room's name before its first `:` chooses one; a name without a known class has
 /// the settings of `live`.
 #[derive(Clone, Debug)]
@@ -86,17 +95,23 @@ impl Classes {
         self.by_name.get(name).copied().unwrap_or(self.live)
     }
 
-    /// Stored classes that are not kept for ever, and how long they are.
-    pub(crate) fn retained(&self) -> impl Iterator<Item = (&Arc<str>, Duration)> {
-        self.by_name.iter().filter_map(|(name, class)| match class.keep {
-            Keep::Store(age) => Some((name, age?)),
+    /// Stored rooms that are not kept for ever, and how long they are.
+    pub(crate) fn retained(&self) -> Vec<(Retained, Duration)> {
+        let age = |class: &Class| match class.keep {
+            Keep::Store(age) => age,
             Keep::None | Keep::Memory(_) => None,
-        })
+        };
+        let named = self.by_name.iter().map(|(name, class)| (Retained::Class(name.clone()), class));
+        let others = (Retained::Others(self.by_name.keys().cloned().collect()), &self.live);
+        named.chain([others]).filter_map(|(rooms, class)| Some((rooms, age(class)?))).collect()
     }
 
     /// How often to look for what was kept long enough: an event outlives its time by a tenth, or an hour.
     pub(crate) fn trimming(&self) -> Duration {
-        let shortest = self.retained().map(|(_, age)| age).min().unwrap_or(Duration::MAX);
+        let shortest = self.retained().into_iter().map(|(_, age)| age).min().unwrap_or(Duration::MAX);
         (shortest / 10).clamp(Duration::from_secs(1), Duration::from_secs(3600))
     }
 }
+
+#[cfg(test)]
+mod tests;

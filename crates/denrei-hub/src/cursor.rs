@@ -69,10 +69,9 @@ impl Cursor {
     /// Those of the log; the same call may succeed later.
     pub async fn next(&mut self) -> Result<Found, LogError> {
         let Some(log) = &self.room.log else { return Ok(Found::Head) };
-        let span = Span::After(self.place.seq, Self::PAGE);
-        let page = match self.room.recent(span).filter(|page| page.epoch == self.place.epoch) {
+        let page = match self.room.recent(&self.place, Self::PAGE) {
             Some(page) => page,
-            None => log.read(&self.room.name, span).await?,
+            None => log.read(&self.room.name, Span::After(self.place.seq, Self::PAGE)).await?,
         };
         if page.epoch != self.place.epoch || self.place.seq > page.head {
             // A number from the future is as strange as one of another epoch: the log was set back.

@@ -13,21 +13,21 @@ use tokio::time::MissedTickBehavior;
 
 use crate::Map;
 use crate::bus::{Bus, Inbound, Subject};
-use crate::class::{Class, Classes, Keep};
+use crate::class::{Class, Classes, Keep, Retained};
 use crate::cluster::{self, Cluster, NodeMessage};
-use crate::cursor::Cursor;
 use crate::ids::{ClientId, Epoch, Name, Position, RoomName, Seq};
 use crate::log::{Appended, Log, LogError, Page, Span};
 use crate::memory::{MemoryLimits, MemoryLog};
 use crate::message::{Dialect, Draft, Encoders, Message, Wire};
 use crate::outbox::{Outbox, OutboxLimits};
+use crate::reader::{Interest, Reader, Watch};
 use crate::registry::Registry;
 use crate::room::{Accepted, ReaderKey, Room, RoomKey};
 use crate::shard::{Command, Shard, ShardHandle, Targets};
 
 /// The rooms of one node. Cheap to clone.
 #[derive(Clone)]
-pub struct Hub(Arc<Inner>);
+pub struct Hub(pub(crate) Arc<Inner>);
 
 /// How a hub is set up.
 #[derive(Clone, Debug)]
@@ -89,16 +89,16 @@ pub struct Published {
     pub duplicate: bool,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     classes: Arc<Classes>,
     memory: Arc<dyn Log>,
     store: Option<Arc<dyn Log>>,
-    cluster: Option<Cluster>,
+    pub(crate) cluster: Option<Cluster>,
     shards: Vec<ShardHandle>,
     outbox: OutboxLimits,
     rooms: [Mutex<Map<RoomName, Arc<Room>>>; 64],
     hasher: foldhash::fast::RandomState,
-    room_count: AtomicUsize,
+    pub(crate) room_count: AtomicUsize,
     numbers: AtomicU64,
     registry: Registry,
     encoders: Encoders,
@@ -213,10 +213,19 @@ impl Hub {
             let Position { epoch, seq } = self.0.unnumbered.clone();
             return Ok(Page { epoch, messages: Vec::new(), head: seq, first: seq.next() });
         };
-        let recent = self.0.find(room).and_then(|room| room.recent(span));
+        log.read(room, span).await
+    }
+
+    /// Reads at most so many messages behind a place, without asking the log for what this node has just seen. The page's
+    /// epoch tells whether the place is of this life of the log.
+    ///
+    /// # Errors
+    /// Those of the room's log.
+    pub async fn read_after(&self, room: &RoomName, place: &Position, limit: usize) -> Result<Page, LogError> {
+        let recent = self.0.find(room).and_then(|room| room.recent(place, limit));
         match recent {
             Some(page) => Ok(page),
-            None => log.read(room, span).await,
+            None => self.read(room, Span::After(place.seq, limit)).await,
         }
     }
 
@@ -348,7 +357,8 @@ impl Hub {
     }
 
     fn offer(&self, outbox: &Arc<Outbox>, message: &Message) -> bool {
-        outbox.offer(message.frame(outbox.wire(), Dialect::default(), &self.0.encoders))
+        let wire = outbox.wire();
+        outbox.offer(wire, &message.frame(wire, Dialect::default(), &self.0.encoders))
     }
 
     /// Tells every connection that the server is about to stop.
@@ -397,8 +407,8 @@ impl Hub {
                 _ = beat.tick() => if let Some(cluster) = &self.0.cluster { cluster.beat() },
                 _ = sweep.tick() => self.0.memory.sweep(),
                 _ = trim.tick() => if let Some(store) = &self.0.store {
-                    for (class, age) in self.0.classes.retained() {
-                        reading.spawn(let_go(Arc::clone(store), class.clone(), age));
+                    for (rooms, age) in self.0.classes.retained() {
+                        reading.spawn(let_go(Arc::clone(store), rooms, age));
                     }
                 },
             }
@@ -491,7 +501,7 @@ impl Inner {
         self.numbers.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    fn part(&self, room: &RoomName) -> &Mutex<Map<RoomName, Arc<Room>>> {
+    pub(crate) fn part(&self, room: &RoomName) -> &Mutex<Map<RoomName, Arc<Room>>> {
         &self.rooms[self.hasher.hash_one(room) as usize % self.rooms.len()]
     }
 
@@ -572,14 +582,14 @@ async fn catch_up(hub: Hub, room: Arc<Room>) {
 }
 
 /// Has the store forget what is older than its class is kept for.
-async fn let_go(store: Arc<dyn Log>, class: Arc<str>, age: Duration) {
+async fn let_go(store: Arc<dyn Log>, rooms: Retained, age: Duration) {
     // The clock of the day decides here and nowhere else: what is kept for 30 days outlives the process.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let before = now.saturating_sub(age).as_millis();
-    match store.trim(&class, u64::try_from(before).unwrap_or(u64::MAX)).await {
+    match store.trim(rooms.clone(), u64::try_from(before).unwrap_or(u64::MAX)).await {
         Ok(0) => {}
-        Ok(events) => tracing::debug!(%class, events, "let go of what was kept long enough"),
-        Err(error) => tracing::warn!(%class, %error, "what was kept long enough is still there"),
+        Ok(events) => tracing::debug!(?rooms, events, "let go of what was kept long enough"),
+        Err(error) => tracing::warn!(?rooms, %error, "what was kept long enough is still there"),
     }
 }
 
@@ -636,127 +646,12 @@ impl Drop for Seat {
     }
 }
 
-/// A session's place in a room. Dropping it detaches the session.
-pub struct Reader {
-    interest: Interest,
-    key: ReaderKey,
-    outbox: Arc<Outbox>,
-    place: Position,
-    members: u32,
-    echo: bool,
-}
-
-impl Reader {
-    /// Its number, as in [`crate::Notice::Behind`].
-    pub fn key(&self) -> ReaderKey {
-        self.key
-    }
-
-    /// The room.
-    pub fn room(&self) -> &RoomName {
-        &self.interest.room.name
-    }
-
-    /// Where the room stood when the reader was attached.
-    pub fn place(&self) -> &Position {
-        &self.place
-    }
-
-    /// Whether there is a log to read what was missed from.
-    pub fn keeps_log(&self) -> bool {
-        self.interest.room.log.is_some()
-    }
-
-    /// How many readers the room had then, this one included.
-    pub fn members(&self) -> u32 {
-        self.members
-    }
-
-    /// Where the room stands now on this node; none when it keeps no log.
-    pub fn head(&self) -> Option<Position> {
-        self.interest.room.lock().order.place().cloned()
-    }
-
-    /// Begins to receive what follows [`Reader::place`].
-    pub fn live(&self) {
-        self.outbox.shard().send(Command::Live { reader: self.key, place: self.place.clone() });
-    }
-
-    /// A way through the log from a place that the client has seen.
-    pub fn cursor(&self, from: Position) -> Cursor {
-        let own = (!self.echo).then(|| (Arc::clone(self.outbox.client()), self.place.clone()));
-        let hub = Hub(Arc::clone(&self.interest.inner));
-        let room = Arc::clone(&self.interest.room);
-        Cursor { hub, room, key: self.key, shard: self.outbox.shard().clone(), place: from, own }
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        let mut state = self.interest.room.lock();
-        state.readers[self.outbox.shard().number()] -= 1;
-        self.outbox.leaves();
-        self.outbox.shard().send(Command::Detach(self.key));
-    }
-}
-
-/// A wait for the next message of a room, registered when it is made: read the room's log after making it and before
-/// waiting, and nothing can slip between. Dropping it leaves nothing behind.
-pub struct Watch {
-    interest: Interest,
-    number: u64,
-    told: oneshot::Receiver<Arc<Message>>,
-}
-
-impl Watch {
-    /// The next message; none when what comes next does not follow on what was there, and the log must be read again.
-    /// It may be one that the log showed before it arrived here: compare its number. Cancel safe.
-    pub async fn next(&mut self) -> Option<Arc<Message>> {
-        (&mut self.told).await.ok()
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.interest.room.forget_waiter(self.number);
-    }
-}
-
-/// Keeps a room known to this node.
-struct Interest {
-    inner: Arc<Inner>,
-    room: Arc<Room>,
-}
-
-impl Interest {
-    fn new(inner: &Arc<Inner>, room: Arc<Room>) -> Self {
-        room.lock().interest += 1;
-        Self { inner: Arc::clone(inner), room }
-    }
-}
-
-impl Drop for Interest {
-    fn drop(&mut self) {
-        let mut rooms = lock(self.inner.part(&self.room.name));
-        let mut state = self.room.lock();
-        state.interest -= 1;
-        if state.interest == 0 {
-            rooms.remove(&self.room.name);
-            self.inner.room_count.fetch_sub(1, Ordering::Relaxed);
-            // Under the lock, so that a later subscription to the same room comes after it.
-            if let Some(cluster) = &self.inner.cluster {
-                cluster.bus().unsubscribe(&Subject::Room(self.room.name.clone()));
-            }
-        }
-    }
-}
-
 fn steady(period: Duration) -> tokio::time::Interval {
     let mut interval = tokio::time::interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -29,6 +29,7 @@ mod memory;
 mod message;
 pub mod order;
 mod outbox;
+mod reader;
 mod registry;
 mod room;
 mod shard;
@@ -38,14 +39,15 @@ mod shard;
 pub mod laws;
 
 pub use bus::{Bus, BusError, Inbound, LocalBus, LocalNode, Subject};
-pub use class::{Class, Classes, Keep, Window};
+pub use class::{Class, Classes, Keep, Retained, Window};
 pub use cursor::{Cursor, Found};
-pub use hub::{Audience, Backends, Hub, HubConfig, Published, Reader, Seat, Watch};
+pub use hub::{Audience, Backends, Hub, HubConfig, Published, Seat};
 pub use ids::{ClientId, Epoch, InvalidName, InvalidPosition, Name, Position, RoomName, Seq, random_token};
 pub use log::{Appended, Done, Log, LogError, Page, Reading, Span};
 pub use memory::{MemoryLimits, MemoryLog};
 pub use message::{Dialect, Draft, Emit, Encode, Encoders, Kind, Message, Wire};
 pub use outbox::{Ended, Notice, Outbox, OutboxLimits, Translate};
+pub use reader::{Reader, Watch};
 pub use room::ReaderKey;
 pub use shard::{Shard, ShardHandle};
 

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::class::Retained;
 use crate::ids::{Epoch, Position, RoomName, Seq};
 use crate::message::{Draft, Message};
 
@@ -40,10 +41,9 @@ pub trait Log: Send + Sync + 'static {
     /// Lets go of what is past its window; called every few seconds.
     fn sweep(&self) {}
 
-    /// Lets go of the messages of a class (the part of a room's name before its first `:`, empty for names without
-    /// one) that were sent before a time in ms since 1970; says how many. Their client ids are free again. Only logs
-    /// that outlive the process need it.
-    fn trim(&self, _class: &str, _before_ms: u64) -> Reading<u64> {
+    /// Lets go of the messages of rooms that were sent before a time in ms since 1970; says how many. Their client ids
+    /// are free again. Only logs that outlive the process need it.
+    fn trim(&self, _rooms: Retained, _before_ms: u64) -> Reading<u64> {
         Box::pin(std::future::ready(Ok(0)))
     }
 }

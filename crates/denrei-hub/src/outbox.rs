@@ -66,7 +66,7 @@ struct Queue {
     scheduled: bool,
     /// What is queued is the last.
     sealed: bool,
-    /// The socket has taken something of what was queued.
+    /// Something of what was queued was taken.
     moved: bool,
     ended: Option<Ended>,
     notices: Vec<Notice>,
@@ -226,10 +226,12 @@ impl Outbox {
         }
     }
 
-    /// Queues bytes that may be refused: returns false, and queues nothing, past the bound.
-    pub fn offer(self: &Arc<Self>, bytes: Bytes) -> bool {
+    /// Queues bytes of a wire that may be refused: returns false, and queues nothing, past the bound.
+    pub fn offer(self: &Arc<Self>, wire: Wire, bytes: &Bytes) -> bool {
         let schedule = {
             let mut queue = self.lock();
+            // Under the lock: the connection may have been upgraded since they were encoded.
+            let bytes = self.in_my_wire(wire, bytes).into_owned();
             if queue.is_closed() || queue.bytes + bytes.len() > self.limits.bytes {
                 return false;
             }
@@ -376,6 +378,7 @@ impl Outbox {
     pub fn take(&self) -> VecDeque<Bytes> {
         let mut queue = self.lock();
         queue.scheduled = false;
+        queue.moved |= queue.bytes > 0;
         queue.bytes = 0;
         std::mem::take(&mut queue.chunks)
     }
@@ -390,7 +393,7 @@ impl Outbox {
         self.lock().bytes > 0
     }
 
-    /// Whether the socket has taken something of what was queued since this was last asked.
+    /// Whether something of what was queued was taken, by the socket or by [`Outbox::take`], since this was last asked.
     pub fn has_moved(&self) -> bool {
         std::mem::replace(&mut self.lock().moved, false)
     }

@@ -8,7 +8,7 @@ use tokio::sync::{OnceCell, oneshot};
 
 use crate::Map;
 use crate::ids::{Position, RoomName, Seq};
-use crate::log::{Log, Page, Span};
+use crate::log::{Log, Page};
 use crate::message::Message;
 use crate::order::{Order, Verdict};
 use crate::shard::{Command, ShardHandle};
@@ -140,16 +140,13 @@ impl Room {
         state.order.place() != Some(&place)
     }
 
-    /// Reads from what this node has seen lately, if the span lies in it.
-    pub(crate) fn recent(&self, span: Span) -> Option<Page> {
+    /// What follows a place, from what this node has seen lately; none when not all of it is there, or the place is of
+    /// another life of the log.
+    pub(crate) fn recent(&self, after: &Position, limit: usize) -> Option<Page> {
         let state = self.lock();
-        let place = state.order.place()?;
-        let (after, limit) = match span {
-            Span::After(after, limit) => (after, limit),
-            Span::Newest(_) => return None,
-        };
-        let messages = state.tail.after(after, limit)?;
-        Some(Page { epoch: place.epoch.clone(), messages, head: place.seq, first: after.next() })
+        let place = state.order.place().filter(|place| place.epoch == after.epoch)?;
+        let messages = state.tail.after(after.seq, limit)?;
+        Some(Page { epoch: place.epoch.clone(), messages, head: place.seq, first: after.seq.next() })
     }
 
     /// Registers a waiter for the next message.

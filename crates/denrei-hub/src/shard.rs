@@ -209,7 +209,8 @@ impl ShardHandle {
     pub async fn settled(&self) {
         let (tell, told) = oneshot::channel();
         self.send(Command::Settle(tell));
-        // A shard that has ended does nothing more.
+        // Dropped unanswered in the turn in which the shard panics. After it nobody answers: a process does not outlive
+        // its shards.
         let _ = told.await;
     }
 

@@ -170,6 +170,9 @@ fn parse_class(name: &str, class: &file::Class) -> Result<Class, String> {
         file::Keep::None => Keep::None,
         file::Keep::Store => Keep::Store(age),
     };
+    if name == "sio" && keep != Keep::None {
+        return Err("classes.sio: the rooms of Socket.IO's namespaces keep no log: keep is \"none\"".into());
+    }
     Ok(Class { keep })
 }
 

@@ -1,8 +1,8 @@
 //! Where the signing secret comes from: what was configured, else a file that is generated once.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use denrei::Secret;
@@ -35,7 +35,8 @@ pub(crate) fn find_or_make(settings: &Settings) -> Result<Secret, String> {
 /// once agree on one secret, and neither reads half of it.
 fn make(path: &Path) -> std::io::Result<String> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+        // The folder holds the database too.
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
     let draft = path.with_extension(random_token(8));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
@@ -46,5 +47,22 @@ fn make(path: &Path) -> std::io::Result<String> {
     match linked {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
         _ => fs::read_to_string(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_folder_and_the_secret_are_the_owners_only() {
+        let folder = std::env::temp_dir().join(random_token(20));
+        make(&folder.join("secret")).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let modes = [mode(&folder), mode(&folder.join("secret"))];
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(modes, [0o700, 0o600]);
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
     for shard in shards {
         let runtime = runtime().map_err(|error| said("a runtime cannot be made", &error))?;
         places.push(Place { shard: shard.handle().clone(), runtime: runtime.handle().clone() });
-        runtime.spawn(shard.run());
+        runtime.spawn(vital(shard.run()));
         runtimes.push(runtime);
     }
     // The first runtime is this thread's; it accepts for all.
@@ -51,7 +51,7 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
         let listener = listen(settings.listen).map_err(|error| said(&settings.listen.to_string(), &error))?;
         let address = listener.local_addr().map_err(|error| said("the listener has no address", &error))?;
         let stop = stopped().map_err(|error| said("signals cannot be heard", &error))?;
-        tokio::spawn(denrei.hub().clone().run());
+        tokio::spawn(vital(denrei.hub().clone().run()));
         tracing::info!(%address, cores, "listening");
         if development {
             welcome::developer(address, &signing);
@@ -63,6 +63,22 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
     // What is acknowledged is on disk already; what is under way gets there now.
     store.close();
     Ok(())
+}
+
+/// Runs what everybody depends on: if it panics, the process ends. A server without one of its shards would take
+/// connections and never write to them; one that is started again resumes its readers.
+async fn vital(task: impl Future<Output = ()>) {
+    struct Vital;
+    impl Drop for Vital {
+        fn drop(&mut self) {
+            if thread::panicking() {
+                tracing::error!("a shard or the hub has panicked: the process ends, to be started again");
+                std::process::abort();
+            }
+        }
+    }
+    let _vital = Vital;
+    task.await;
 }
 
 fn runtime() -> io::Result<Runtime> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use denrei_hub::{Draft, Epoch, Message, Name, Page, Position, RoomName, Seq, Span};
+use denrei_hub::{Draft, Epoch, Message, Name, Page, Position, Retained, RoomName, Seq, Span};
 
 use crate::migrations::epoch;
 use crate::rooms;
@@ -102,15 +102,20 @@ pub(crate) struct Trimmed {
     pub(crate) next: Option<i64>,
 }
 
-/// Lets go of the oldest events of rooms of a class, as far as they are older than a time; looks at a bounded number
+/// Lets go of the oldest events of rooms, as far as they are older than a time; looks at a bounded number
 /// of rooms, events and bytes.
 ///
 /// What goes is the beginning of a log: an old event behind a younger one stays, so that what is kept has no holes.
-pub(crate) fn trim(transaction: &Transaction<'_>, class: &str, before_ms: u64, after: i64) -> Result<Trimmed, Fault> {
+pub(crate) fn trim(
+    transaction: &Transaction<'_>,
+    rooms: &Retained,
+    before_ms: u64,
+    after: i64,
+) -> Result<Trimmed, Fault> {
     const ROOMS: usize = 256;
     const EVENTS: u64 = 1000;
     const BYTES: u64 = 8 << 20;
-    let ids = rooms::of_class(transaction, class, after, ROOMS)?;
+    let (ids, next) = rooms::retained(transaction, rooms, after, ROOMS)?;
     let mut events = 0;
     let mut bytes = 0;
     for &room in &ids {
@@ -134,7 +139,6 @@ pub(crate) fn trim(transaction: &Transaction<'_>, class: &str, before_ms: u64, a
             return Ok(Trimmed { events, next: Some(room - 1) });
         }
     }
-    let next = ids.last().copied().filter(|_| ids.len() == ROOMS);
     Ok(Trimmed { events, next })
 }
 

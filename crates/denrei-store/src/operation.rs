@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use denrei_hub::{Appended, Done, Draft, Epoch, LogError, Message, Position};
+use denrei_hub::{Appended, Done, Draft, Epoch, LogError, Message, Position, Retained};
 use tokio::sync::oneshot;
 
 use crate::events::{self, Trimmed};
@@ -14,7 +14,7 @@ use crate::writer::Group;
 pub(crate) enum Operation {
     /// Number a draft and keep it.
     Append(Append),
-    /// Take one step of trimming a class.
+    /// Take one step of trimming rooms.
     Trim(Trim),
     /// Begin a new epoch.
     ChangeEpoch(Answer<Epoch>),
@@ -41,8 +41,8 @@ impl Operation {
     pub(crate) fn apply(&mut self, group: &mut Group<'_>) -> Result<(), Fault> {
         match self {
             Self::Append(append) => append.apply(group),
-            Self::Trim(Trim { class, before_ms, after, answer }) => {
-                answer.value = Some(events::trim(&group.transaction, class, *before_ms, *after)?);
+            Self::Trim(Trim { rooms, before_ms, after, answer }) => {
+                answer.value = Some(events::trim(&group.transaction, rooms, *before_ms, *after)?);
                 Ok(())
             }
             Self::ChangeEpoch(answer) => {
@@ -121,9 +121,9 @@ impl Append {
     }
 }
 
-/// Take one step of trimming a class.
+/// Take one step of trimming rooms.
 pub(crate) struct Trim {
-    pub(crate) class: Arc<str>,
+    pub(crate) rooms: Retained,
     pub(crate) before_ms: u64,
     pub(crate) after: i64,
     pub(crate) answer: Answer<Trimmed>,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use denrei_hub::{RoomName, Seq};
+use denrei_hub::{Retained, RoomName, Seq};
 
 use crate::sql::{Fault, Rows, Transaction, Value};
 
@@ -56,15 +56,38 @@ pub(crate) fn find(transaction: &Transaction<'_>, name: &RoomName) -> Result<Opt
     transaction.first(sql, &[Value::Text(name.as_str())], |row| Ok((row.integer(0)?, Seq(row.number(1)?))))
 }
 
-/// Ids of rooms of a class, ascending, after one of them.
-pub(crate) fn of_class(transaction: &Transaction<'_>, class: &str, after: i64, most: usize) -> Result<Vec<i64>, Fault> {
-    let mut rooms = Vec::new();
-    let sql = "SELECT id FROM rooms WHERE class = $1 AND id > $2 ORDER BY id LIMIT $3";
-    transaction.each(sql, &[Value::Text(class), Value::Integer(after), Value::number(most as u64)], |row| {
-        rooms.push(row.integer(0)?);
+/// Ids of rooms, ascending, after one of them; looks at a bounded number of rooms, and says after which to go on, or none
+/// when all have been seen.
+pub(crate) fn retained(
+    transaction: &Transaction<'_>,
+    which: &Retained,
+    after: i64,
+    most: usize,
+) -> Result<(Vec<i64>, Option<i64>), Fault> {
+    let mut looked = 0;
+    let mut last = None;
+    let mut ids = Vec::new();
+    let mut look = |id: i64, wanted: bool| {
+        looked += 1;
+        last = Some(id);
+        ids.extend(wanted.then_some(id));
         Ok(Rows::More)
-    })?;
-    Ok(rooms)
+    };
+    let (after, limit) = (Value::Integer(after), Value::number(most as u64));
+    match which {
+        Retained::Class(class) => {
+            let sql = "SELECT id FROM rooms WHERE class = $1 AND id > $2 ORDER BY id LIMIT $3";
+            transaction.each(sql, &[Value::Text(class), after, limit], |row| look(row.integer(0)?, true))?;
+        }
+        Retained::Others(known) => {
+            let sql = "SELECT id, class FROM rooms WHERE id > $1 ORDER BY id LIMIT $2";
+            transaction.each(sql, &[after, limit], |row| {
+                let class = row.text(1)?;
+                look(row.integer(0)?, known.iter().all(|known| **known != *class))
+            })?;
+        }
+    }
+    Ok((ids, last.filter(|_| looked == most)))
 }
 
 /// As [`find`], but the row is locked until the transaction ends, where a database has several writers.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use denrei_hub::{Done, Draft, Epoch, Log, LogError, Page, Position, Reading, RoomName, Span};
+use denrei_hub::{Done, Draft, Epoch, Log, LogError, Page, Position, Reading, Retained, RoomName, Span};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -173,14 +173,14 @@ impl Log for Store {
     /// What goes is the beginning of each room's log: an old event behind a younger one stays, so that what is kept
     /// has no holes. It goes in steps of at most 1,000 events and about 8 MiB, and appends take their turn between
     /// them. Cancel safe: what is left goes with the next call.
-    fn trim(&self, class: &str, before_ms: u64) -> Reading<u64> {
-        let (desk, class): (_, Arc<str>) = (Arc::clone(&self.desk), class.into());
+    fn trim(&self, rooms: Retained, before_ms: u64) -> Reading<u64> {
+        let desk = Arc::clone(&self.desk);
         Box::pin(async move {
             let mut events = 0;
             let mut after = 0;
             loop {
-                let class = Arc::clone(&class);
-                let step = |answer| Operation::Trim(Trim { class, before_ms, after, answer });
+                let rooms = rooms.clone();
+                let step = |answer| Operation::Trim(Trim { rooms, before_ms, after, answer });
                 let trimmed = ask(&desk, step).await?;
                 events += trimmed.events;
                 match trimmed.next {

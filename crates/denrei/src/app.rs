@@ -145,7 +145,12 @@ impl App {
 
     /// Counts a connection while the value lives; none when there are as many as there may be.
     pub(crate) fn admit(self: &Arc<Self>) -> Option<Open> {
-        let open = Open(Arc::clone(self));
+        self.admit_at(None)
+    }
+
+    /// The same for a connection that is part of the load of a place.
+    pub(crate) fn admit_at(self: &Arc<Self>, load: Option<Arc<()>>) -> Option<Open> {
+        let open = Open(Arc::new(Counted { app: Arc::clone(self), _load: load }));
         let before = self.open.fetch_add(1, Ordering::Relaxed);
         (before < self.config.limits.connections).then_some(open)
     }
@@ -156,18 +161,24 @@ impl App {
     }
 }
 
-/// A connection that is counted.
-pub(crate) struct Open(Arc<App>);
+/// A connection, which is counted while this or a clone of it lives.
+#[derive(Clone)]
+pub(crate) struct Open(Arc<Counted>);
+
+struct Counted {
+    app: Arc<App>,
+    _load: Option<Arc<()>>,
+}
 
 impl Open {
     pub(crate) fn app(&self) -> &Arc<App> {
-        &self.0
+        &self.0.app
     }
 }
 
-impl Drop for Open {
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.app.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

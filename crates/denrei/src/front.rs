@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tower::ServiceExt;
 
-use crate::app::App;
+use crate::app::{App, Open};
 use crate::link::with_scratch;
 use crate::refusal::Refusal;
 use crate::socketio::channel::Arrival;
@@ -50,6 +50,8 @@ struct Door {
 /// Accepts until the server stops.
 pub(crate) async fn accept(app: Arc<App>, router: Router, listener: TcpListener, places: Vec<Place>) {
     let door = Arc::new(Door { app, router });
+    // Its clones are the connections of a place: a shard knows of those only that have become sessions.
+    let places: Vec<_> = places.into_iter().map(|place| (place, Arc::new(()))).collect();
     // Nagle's algorithm made peers stall at 57 ms: writes are joined here, and sent at once. Linux hands the option down
     // from the listener, which saves every connection a call.
     let inherited = SockRef::from(&listener).set_tcp_nodelay(true).is_ok() && cfg!(target_os = "linux");
@@ -60,10 +62,10 @@ pub(crate) async fn accept(app: Arc<App>, router: Router, listener: TcpListener,
         };
         match accepted {
             Ok((stream, from)) => {
-                let least = places.iter().min_by_key(|place| place.shard.connections());
-                let place = least.expect("a server has at least one place");
+                let least = places.iter().min_by_key(|(_, load)| Arc::strong_count(load));
+                let (place, load) = least.expect("a server has at least one place");
                 let ready = if inherited { Ok(()) } else { stream.set_nodelay(true) };
-                if let Err(error) = ready.and_then(|()| hand_over(&door, stream, from, place)) {
+                if let Err(error) = ready.and_then(|()| hand_over(&door, stream, from, place, load)) {
                     tracing::debug!(%error, "a connection was lost before it was served");
                 }
             }
@@ -83,29 +85,43 @@ fn is_the_peers(error: &io::Error) -> bool {
 }
 
 /// Has a connection served where its shard runs, so that both are on one core.
-fn hand_over(door: &Arc<Door>, stream: TcpStream, from: SocketAddr, place: &Place) -> io::Result<()> {
-    let (door, shard) = (Arc::clone(door), place.shard.clone());
+fn hand_over(
+    door: &Arc<Door>,
+    stream: TcpStream,
+    from: SocketAddr,
+    place: &Place,
+    load: &Arc<()>,
+) -> io::Result<()> {
+    let (door, shard, load) = (Arc::clone(door), place.shard.clone(), Arc::clone(load));
     if place.runtime.id() == Handle::current().id() {
-        place.runtime.spawn(serve(door, stream, from, shard));
+        place.runtime.spawn(serve(door, stream, from, shard, load));
     } else {
         let stream = stream.into_std()?;
         place.runtime.spawn(async move {
             if let Ok(stream) = TcpStream::from_std(stream) {
-                serve(door, stream, from, shard).await;
+                serve(door, stream, from, shard, load).await;
             }
         });
     }
     Ok(())
 }
 
-async fn serve(door: Arc<Door>, stream: TcpStream, from: SocketAddr, shard: ShardHandle) {
-    let Some(open) = door.app.admit() else {
+async fn serve(door: Arc<Door>, stream: TcpStream, from: SocketAddr, shard: ShardHandle, load: Arc<()>) {
+    let Some(open) = door.app.admit_at(Some(load)) else {
         let full = Refusal::later(Code::TooManyConnections, "the server has as many connections as it may");
         return refuse(&stream, &head::response(&full, &[])).await;
     };
     // Boxed parts: the future of an idle session is the size of its largest part.
     let head_time = door.app.config.limits.head;
-    let first = Box::pin(tokio::time::timeout(head_time, first(&door.app, &stream, from))).await;
+    let first = Box::pin(async {
+        tokio::select! {
+            biased;
+            first = tokio::time::timeout(head_time, first(&door.app, &stream, from)) => first,
+            // A client that has not asked for anything is owed nothing.
+            () = door.app.stopped() => Ok(Err(io::ErrorKind::ConnectionAborted.into())),
+        }
+    })
+    .await;
     match first {
         // A task of its own: this one has grown by what came before.
         Ok(Ok(First::WebSocket(opening, early))) => {
@@ -121,9 +137,9 @@ async fn serve(door: Arc<Door>, stream: TcpStream, from: SocketAddr, shard: Shar
         Ok(Ok(First::Refused(response))) => refuse(&stream, &response).await,
         Ok(Ok(First::Other(prefix))) => {
             let body_time = door.app.config.limits.body;
-            Box::pin(serve_http(door, Rewind::new(prefix, stream, body_time), from)).await;
+            Box::pin(serve_http(door, Rewind::new(prefix, stream, body_time), from, open)).await;
         }
-        // Gone, or too slow to say what it wants.
+        // Gone, too slow to say what it wants, or too late.
         Ok(Err(_)) | Err(_) => {}
     }
 }
@@ -182,11 +198,13 @@ async fn refuse(stream: &TcpStream, response: &[u8]) {
 }
 
 /// Serves HTTP/1.1, or HTTP/2 with prior knowledge, until the peer goes or the server stops.
-async fn serve_http(door: Arc<Door>, stream: Rewind, from: SocketAddr) {
+async fn serve_http(door: Arc<Door>, stream: Rewind, from: SocketAddr, open: Open) {
     let head_time = door.app.config.limits.head;
     let router = door.router.clone();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ConnectInfo(from));
+        // A WebSocket takes it over.
+        request.extensions_mut().insert(open.clone());
         router.clone().oneshot(request.map(axum::body::Body::new))
     });
     let outcome = if stream.is_http2() {
@@ -196,7 +214,7 @@ async fn serve_http(door: Arc<Door>, stream: Rewind, from: SocketAddr) {
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20))
             .max_concurrent_streams(128)
-            .max_header_list_size(16 * 1024)
+            .max_header_list_size(head::LONGEST as u32)
             .initial_stream_window_size(64 * 1024)
             .initial_connection_window_size(256 * 1024);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -210,7 +228,7 @@ async fn serve_http(door: Arc<Door>, stream: Rewind, from: SocketAddr) {
         }
     } else {
         let mut builder = hyper::server::conn::http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(head_time).max_buf_size(64 * 1024);
+        builder.timer(TokioTimer::new()).header_read_timeout(head_time).max_buf_size(head::LONGEST);
         let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
         let mut connection = std::pin::pin!(connection);
         tokio::select! {

@@ -71,7 +71,8 @@ impl Denrei {
     }
 
     /// A server of these parts. The caller runs the shards, each on the runtime that serves its connections, and
-    /// [`Hub::run`] once.
+    /// [`Hub::run`] once. They end by a panic only, and should end the process with them: what is left would take
+    /// connections and not write to them.
     pub fn with(config: Config, parts: Parts) -> (Self, Vec<Shard>) {
         let encoders = wires::encoders(config.websocket.deflate, config.socketio.packets.attachments);
         let Parts { backends, policy, allow_request, engine } = parts;

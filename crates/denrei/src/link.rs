@@ -55,15 +55,6 @@ pub(crate) fn with_scratch<R>(read: impl FnOnce(&mut [u8]) -> R) -> R {
     SCRATCH.with_borrow_mut(|scratch| read(scratch))
 }
 
-/// How long to wait for something to do.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// As long as it takes.
-    Any,
-    /// Until what is queued has been written; then there is something to do already.
-    None,
-}
-
 /// What ended a wait.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Woke {
@@ -88,19 +79,15 @@ impl Link {
     ///
     /// # Errors
     /// The connection is broken.
-    pub(crate) async fn wait(&mut self, outbox: &Outbox, reading: bool, patience: Patience) -> io::Result<Woke> {
+    pub(crate) async fn wait(&mut self, outbox: &Outbox, reading: bool) -> io::Result<Woke> {
         outbox.flush();
         match self {
-            Self::Socket if patience == Patience::None && !outbox.is_blocked() => {
-                Box::pin(now(wait_socket(outbox, reading))).await
-            }
             Self::Socket => wait_socket(outbox, reading).await,
-            Self::Visits if patience == Patience::None && !outbox.is_blocked() => Ok(Woke::Told),
             Self::Visits => {
                 outbox.woken().await;
                 Ok(Woke::Told)
             }
-            Self::Foreign(foreign) => Box::pin(foreign.wait(outbox, reading, patience)).await,
+            Self::Foreign(foreign) => Box::pin(foreign.wait(outbox, reading)).await,
         }
     }
 
@@ -135,7 +122,10 @@ impl Link {
                 Ok(())
             }
             Self::Visits => Ok(()),
-            Self::Foreign(foreign) => foreign.write(outbox).await,
+            Self::Foreign(foreign) => {
+                while foreign.write(outbox).await? {}
+                Ok(())
+            }
         }
     }
 
@@ -147,11 +137,6 @@ impl Link {
             Self::Foreign(foreign) => foreign.stream.shutdown().await,
         };
     }
-}
-
-/// Looks at what is there already.
-async fn now(wait: impl Future<Output = io::Result<Woke>>) -> io::Result<Woke> {
-    tokio::time::timeout(Duration::ZERO, wait).await.unwrap_or(Ok(Woke::Told))
 }
 
 async fn wait_socket(outbox: &Outbox, reading: bool) -> io::Result<Woke> {
@@ -173,20 +158,18 @@ async fn wait_socket(outbox: &Outbox, reading: bool) -> io::Result<Woke> {
 }
 
 impl Foreign {
-    async fn wait(&mut self, outbox: &Outbox, reading: bool, patience: Patience) -> io::Result<Woke> {
-        self.write(outbox).await?;
+    async fn wait(&mut self, outbox: &Outbox, reading: bool) -> io::Result<Woke> {
+        if self.write(outbox).await? {
+            // What was queued had kept the session from something. And it comes to its notices however fast the queue
+            // fills again.
+            return Ok(Woke::Told);
+        }
         if !self.buffer.is_empty() {
             return Ok(Woke::Readable);
         }
-        let wait = async {
-            tokio::select! {
-                () = outbox.woken() => Ok(Woke::Told),
-                read = self.read(), if reading => read.map(|()| Woke::Readable),
-            }
-        };
-        match patience {
-            Patience::None => now(wait).await,
-            Patience::Any => wait.await,
+        tokio::select! {
+            () = outbox.woken() => Ok(Woke::Told),
+            read = self.read(), if reading => read.map(|()| Woke::Readable),
         }
     }
 
@@ -198,21 +181,21 @@ impl Foreign {
         }
     }
 
-    /// Cancel safe: what is partly written stays.
-    async fn write(&mut self, outbox: &Outbox) -> io::Result<()> {
-        loop {
-            if self.chunks.is_empty() {
-                self.chunks = outbox.take().into_iter().map(&mut self.compose).collect();
-            }
-            let Some(chunk) = self.chunks.front_mut() else { return Ok(()) };
+    /// Writes what is queued now; whether there was something. Cancel safe: what is partly written stays.
+    async fn write(&mut self, outbox: &Outbox) -> io::Result<bool> {
+        if self.chunks.is_empty() {
+            self.chunks = outbox.take().into_iter().map(&mut self.compose).collect();
+        }
+        let some = !self.chunks.is_empty();
+        while let Some(chunk) = self.chunks.front_mut() {
             let write = self.stream.write_buf(chunk);
             tokio::time::timeout(STALLED, write).await.map_err(|_| io::ErrorKind::TimedOut)??;
             if chunk.is_empty() {
                 self.chunks.pop_front();
             }
-            if self.chunks.is_empty() {
-                self.stream.flush().await?;
-            }
         }
+        // Always: the flush of what was written before may have been cancelled.
+        self.stream.flush().await?;
+        Ok(some)
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::app::{App, Open};
 use crate::identity::Identity;
-use crate::link::{Link, Patience, Woke};
+use crate::link::{Link, Woke};
 use crate::policy::Action;
 use crate::refusal::Refusal;
 
@@ -84,6 +84,11 @@ impl Session {
             let sentence = format!("a connection joins at most {limit} rooms");
             return Err(Refusal::new(Code::TooManyRooms, sentence));
         }
+        // Who joins again stays a member whatever becomes of the log: a room that is known here need not be looked up.
+        let _known = match self.joined(room) {
+            Some(_) => Some(self.app.hub.watch(room).await?),
+            None => None,
+        };
         self.leave(room);
         let reader = self.app.hub.attach(&self.outbox, room, echo, Dialect::default()).await?;
         let place = reader.place().clone();
@@ -152,11 +157,8 @@ impl Session {
 
     /// Whether there is a log to page now, and room for what it gives.
     pub(crate) fn is_behind(&self) -> bool {
-        self.wants_to_page() && !self.outbox.is_blocked()
-    }
-
-    fn wants_to_page(&self) -> bool {
-        !self.cursors.is_empty() && self.pause.is_none_or(|pause| pause <= Instant::now())
+        let paused = self.pause.is_some_and(|pause| pause > Instant::now());
+        !self.cursors.is_empty() && !paused && !self.outbox.is_blocked()
     }
 
     /// Pages one log once, and queues what it gives as `encode` writes it. A cursor that has arrived at the head is
@@ -190,13 +192,24 @@ impl Session {
     /// Waits for something to do: bytes from the peer (if `reading`), room in its socket, a notice, a log to page.
     /// Cancel safe.
     pub(crate) async fn wait(&mut self, link: &mut Link, reading: bool) -> io::Result<Woke> {
-        let patience = if self.wants_to_page() { Patience::None } else { Patience::Any };
+        self.outbox.flush();
+        if self.is_behind() {
+            // There is something to do already: only what is there is looked at, and other tasks have their turn.
+            let look = async {
+                tokio::select! {
+                    biased;
+                    woke = link.wait(&self.outbox, reading) => woke,
+                    () = tokio::task::yield_now() => Ok(Woke::Told),
+                }
+            };
+            return Box::pin(look).await;
+        }
         match self.pause.filter(|_| !self.cursors.is_empty()) {
             Some(pause) => {
-                let wait = link.wait(&self.outbox, reading, patience);
+                let wait = link.wait(&self.outbox, reading);
                 Box::pin(tokio::time::timeout_at(pause, wait)).await.unwrap_or(Ok(Woke::Told))
             }
-            None => link.wait(&self.outbox, reading, patience).await,
+            None => link.wait(&self.outbox, reading).await,
         }
     }
 

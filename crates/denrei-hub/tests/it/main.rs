@@ -9,6 +9,7 @@ mod laws;
 mod memory;
 mod missing;
 mod order;
+mod outbox;
 mod shard;
 mod simulation;
 mod world;

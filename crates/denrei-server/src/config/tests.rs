@@ -29,6 +29,7 @@ fn unknown_settings_and_impossible_values_are_errors_that_name_the_setting() {
         ("[classes.x]\nkeep = \"store\"\nbytes = 3", "classes.x"),
         ("[classes.x]\nkeep = \"none\"\nage_ms = 3", "age_ms"),
         ("[classes.x]\nkeep = \"store\"\nage_ms = 0", "classes.x.age_ms"),
+        ("[classes.sio]\nkeep = \"memory\"", "classes.sio"),
         ("[classes.\"a:b\"]\nkeep = \"none\"", "classes.a:b"),
     ] {
         let error = config(text).unwrap_err();

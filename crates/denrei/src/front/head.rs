@@ -26,7 +26,7 @@ pub(super) enum First {
 }
 
 /// The longest head, and the most headers.
-const LONGEST: usize = 16 * 1024;
+pub(super) const LONGEST: usize = 16 * 1024;
 const HEADERS: usize = 100;
 /// How HTTP/2 with prior knowledge begins (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

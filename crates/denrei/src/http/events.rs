@@ -208,11 +208,12 @@ async fn find(app: &App, room: &RoomName, query: &Query) -> Result<Found, Refusa
             return Ok(found);
         }
         since = Some(found.next.clone());
-        let event = tokio::select! {
-            event = tokio::time::timeout_at(deadline, watch.next()) => event.ok().flatten(),
-            () = app.stopped() => None,
+        // Told of nothing, it looks again too: the log began another life.
+        let told = tokio::select! {
+            told = tokio::time::timeout_at(deadline, watch.next()) => told.is_ok(),
+            () = app.stopped() => false,
         };
-        if event.is_none() {
+        if !told {
             return Ok(found);
         }
     }
@@ -223,7 +224,7 @@ async fn look(app: &App, room: &RoomName, since: Option<&Position>, limit: usize
         let page = app.hub.read(room, Span::Newest(limit)).await?;
         return Ok(Found { next: next(&page, page.head), messages: page.messages, gap: false });
     };
-    let page = app.hub.read(room, Span::After(since.seq, limit)).await?;
+    let page = app.hub.read_after(room, since, limit).await?;
     if app.hub.class(room).keep == Keep::None {
         return Ok(Found { next: page.position(), messages: Vec::new(), gap: false });
     }

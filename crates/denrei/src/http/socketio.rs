@@ -163,6 +163,9 @@ fn websocket(app: Arc<App>, parts: &mut Parts, agreed: opening::Upgrade) -> Resp
     let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() else {
         return reject(Rejection::BadRequest, Method::Upgrade);
     };
+    let Some(open) = streams::take_over(&app, parts) else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -172,8 +175,6 @@ fn websocket(app: Arc<App>, parts: &mut Parts, agreed: opening::Upgrade) -> Resp
         }
     }
     tokio::spawn(async move {
-        // Counted anew: for hyper the connection has ended.
-        let Some(open) = app.admit() else { return };
         let Ok(upgraded) = upgrade.await else { return };
         let arrival = match streams::unwrap(upgraded) {
             Upgraded::Socket(socket, early) => Arrival::Socket(socket, early),

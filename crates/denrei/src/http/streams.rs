@@ -10,8 +10,10 @@ use axum::response::{IntoResponse, Response};
 use denrei_proto::codes::Code;
 use http::StatusCode;
 use http::header::{CONNECTION, HeaderName, HeaderValue, UPGRADE};
+use http::request::Parts;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio_util::io::ReaderStream;
 
@@ -48,6 +50,7 @@ pub(super) async fn websocket(
     let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() else {
         return Refusal::new(Code::InvalidMessage, "this connection cannot become a WebSocket").into_response();
     };
+    let Some(open) = take_over(&app, &mut parts) else { return full() };
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -59,14 +62,19 @@ pub(super) async fn websocket(
     // hyper has sent the answer when the upgrade comes.
     opening.announced = true;
     tokio::spawn(async move {
-        // Counted anew: for hyper the connection has ended.
-        let Some(open) = app.admit() else { return };
         match upgrade.await {
             Ok(upgraded) => serve(open, upgraded, opening).await,
             Err(error) => tracing::debug!(%error, "a connection was lost before it became a WebSocket"),
         }
     });
     response
+}
+
+/// What an upgraded connection counts as: the front door has counted it, and for hyper it is about to end. One that an
+/// application's own server has accepted is counted from now on; none when there are as many as there may be.
+pub(super) fn take_over(app: &Arc<App>, parts: &mut Parts) -> Option<Open> {
+    let open = parts.extensions.remove::<Open>().filter(|open| Arc::ptr_eq(open.app(), app));
+    open.or_else(|| app.admit())
 }
 
 /// What hyper gives up.
@@ -85,6 +93,11 @@ pub(super) fn unwrap(upgraded: Upgraded) -> Unwrapped {
             early.splice(0..0, parts.read_buf);
             return Unwrapped::Socket(socket, early);
         }
+        Err(upgraded) => upgraded,
+    };
+    // `axum::serve` takes connections through hyper-util, which wraps them in a type of its own.
+    let upgraded = match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+        Ok(parts) => return Unwrapped::Socket(parts.io.into_inner(), parts.read_buf.to_vec()),
         Err(upgraded) => upgraded,
     };
     match upgraded.downcast::<TokioIo<TcpStream>>() {
@@ -121,10 +134,7 @@ pub(super) fn stream(app: &Arc<App>, identity: Identity, facts: &Facts<'_>) -> R
         Err(refusal) => return refusal.into_response(),
     };
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let Some(open) = app.admit() else {
-        let full = Refusal::later(Code::TooManyConnections, "the server has as many connections as it may");
-        return full.into_response();
-    };
+    let Some(open) = app.admit() else { return full() };
     tokio::spawn(sse::serve_stream(open, ours, opening));
     let mut response = (sse::HEADERS, Body::from_stream(ReaderStream::new(theirs))).into_response();
     if facts.minor_version < 2 {
@@ -134,6 +144,13 @@ pub(super) fn stream(app: &Arc<App>, identity: Identity, facts: &Facts<'_>) -> R
     response
 }
 
+fn full() -> Response {
+    Refusal::later(Code::TooManyConnections, "the server has as many connections as it may").into_response()
+}
+
 fn stopping() -> Response {
     Refusal::later(Code::ShuttingDown, "the server is about to stop").into_response()
 }
+
+#[cfg(test)]
+mod tests;

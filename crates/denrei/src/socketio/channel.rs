@@ -12,7 +12,7 @@ use denrei_proto::ws::{self, Decoder, Event, Limits, Negotiated, Opcode, Violati
 use tokio::net::TcpStream;
 
 use crate::app::{App, client_id};
-use crate::link::{Link, Patience, Woke};
+use crate::link::{Link, Woke};
 use crate::wires::{self, Form};
 
 /// A WebSocket and what was read of it.
@@ -95,7 +95,7 @@ impl Channel {
         if !self.early.is_empty() {
             return Ok(());
         }
-        while self.link.wait(&self.outbox, true, Patience::Any).await? != Woke::Readable {}
+        while self.link.wait(&self.outbox, true).await? != Woke::Readable {}
         Ok(())
     }
 
@@ -133,7 +133,7 @@ impl Channel {
             self.link.finish(&self.outbox).await;
             // Until the peer closes too: a close with bytes unread would destroy what it has not read yet.
             loop {
-                self.link.wait(&self.outbox, true, Patience::Any).await?;
+                self.link.wait(&self.outbox, true).await?;
                 match self.link.read(&self.outbox, |_| ()) {
                     Ok(None) => return io::Result::Ok(()),
                     Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use denrei_hub::{Cursor, Dialect, Outbox, Position, RoomName, ShardHandle, Wire};
+use denrei_hub::{Cursor, Dialect, Epoch, Outbox, Position, RoomName, ShardHandle, Wire};
 use denrei_proto::codes::Code;
 use denrei_proto::native::Answer;
 use denrei_proto::sse::{self, Carriage, Format};
@@ -192,12 +192,14 @@ impl Stream {
         let retry = format!("retry: {}\n\n", self.session.app.config.sse.retry.as_millis());
         self.push(None, retry.as_bytes());
         let arrived = std::mem::take(&mut self.arrived);
-        let (last, others) = arrived.split_last().expect("a stream has at least one room");
-        for mark in others {
+        // Nobody resumes in a room without a log: its place is no part of an id.
+        let mut marks: Vec<_> = arrived.iter().filter(|(_, place)| place.epoch != Epoch::none()).collect();
+        let last = marks.pop();
+        for mark in marks {
             self.push(Some(mark), b"");
         }
         let data = serde_json::json!({ "clientId": &**self.session.outbox.client() }).to_string();
-        self.emit(Some(last), "connected", data.as_bytes());
+        self.emit(last, "connected", data.as_bytes());
         for (room, place) in &arrived {
             self.session.follow(room, Some(place.clone()));
         }

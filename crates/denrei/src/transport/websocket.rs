@@ -14,7 +14,7 @@ use crate::app::{App, Open, client_id, now_ms};
 use crate::dispatch::{self, UnderWay, Waiting, dispatch};
 use crate::facts::Facts;
 use crate::identity::Identity;
-use crate::link::{Link, Patience, Woke};
+use crate::link::{Link, Woke};
 use crate::session::{Attention, Owed, Session};
 use crate::wires;
 
@@ -215,6 +215,7 @@ impl Connection {
         }
         self.session.outbox.flush();
         if !self.early.is_empty() && self.may_read() && !self.session.outbox.is_blocked() {
+            relieved(&self.session.app).await;
             let mut early = std::mem::take(&mut self.early);
             let stop = self.decode(&mut early);
             return self.after(stop).await;
@@ -224,10 +225,12 @@ impl Connection {
         {
             cursor.live();
         }
-        let reading = self.may_read();
+        // What was put aside comes before what follows it on the wire.
+        let reading = self.may_read() && self.early.is_empty();
         match self.session.wait(&mut self.link, reading).await {
             Ok(Woke::Told) => Ok(()),
             Ok(Woke::Readable) => {
+                relieved(&self.session.app).await;
                 let stop = self.read()?;
                 self.after(stop).await
             }
@@ -258,13 +261,11 @@ impl Connection {
             None | Some(Stop::Wait(Waiting::Room)) => {}
             Some(Stop::End(end)) => return Err(end),
             Some(Stop::Wait(Waiting::Join { reference, room, since, echo })) => {
+                // What came before the join is answered before it: its room may take a while.
+                self.session.outbox.flush();
                 // Boxed: an idle session does not carry the room for this.
                 Box::pin(dispatch::join(&mut self.session, reference.as_deref(), &room, since, echo)).await;
             }
-        }
-        let hub = self.session.app.hub.clone();
-        if hub.is_pressed() {
-            Box::pin(hub.relieved()).await;
         }
         Ok(())
     }
@@ -343,6 +344,13 @@ impl Connection {
     }
 }
 
+/// Waits while the shards have too much to do: nothing is taken in meanwhile.
+async fn relieved(app: &App) {
+    if app.hub.is_pressed() {
+        Box::pin(app.hub.relieved()).await;
+    }
+}
+
 /// How far the closing handshake is.
 #[derive(PartialEq)]
 enum Handshake {
@@ -372,7 +380,7 @@ async fn await_close(link: &mut Link, outbox: &Outbox, decoder: &mut Decoder) ->
 /// Waits for bytes and gives them to `eat`; none at the end of the stream.
 async fn receive<R>(link: &mut Link, outbox: &Outbox, mut eat: impl FnMut(&mut [u8]) -> R) -> io::Result<Option<R>> {
     loop {
-        if link.wait(outbox, true, Patience::Any).await? == Woke::Readable {
+        if link.wait(outbox, true).await? == Woke::Readable {
             match link.read(outbox, &mut eat) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return read,
@@ -419,3 +427,6 @@ fn encode(app: &App, wire: Wire, owed: Owed<'_>) -> bytes::Bytes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

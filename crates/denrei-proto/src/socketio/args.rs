@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::header::Malformed;
-use super::scan::{Container, containers, placeholders};
+use super::scan::{Container, check_lookalikes, containers, placeholders};
 use super::{decode, decoder, encode};
 
 /// The arguments of an event or an ack, in one form whatever parser and transport they came by.
@@ -66,7 +66,8 @@ impl Args {
     ///
     /// # Errors
     ///
-    /// It is no array, deeper than 127 levels, or refers to attachments that are not there.
+    /// It is no array, deeper than 127 levels, or refers to attachments that are not there, or to more than
+    /// are there.
     pub fn new(json: impl Into<Bytes>, attachments: Vec<Bytes>) -> Result<Self, ArgsError> {
         let json = json.into();
         let text = std::str::from_utf8(&json).map_err(|_| Malformed::Payload)?;
@@ -95,9 +96,7 @@ impl Args {
         let (json, attachments) = encode::encode(value)?;
         if !attachments.is_empty() {
             let text = std::str::from_utf8(&json).map_err(|_| Malformed::Payload)?;
-            if placeholders(text, attachments.len())?.len() != attachments.len() {
-                return Err(Malformed::Placeholder.into());
-            }
+            check_lookalikes(text, attachments.len())?;
         }
         Ok(Self { json: json.into(), attachments })
     }
@@ -182,9 +181,7 @@ impl Args {
         }
         out.extend_from_slice(&text.as_bytes()[at..]);
         let args = Self { json: out.into(), attachments };
-        if placeholders(args.text(), args.attachments.len())?.len() != args.attachments.len() {
-            return Err(Malformed::Placeholder.into());
-        }
+        check_lookalikes(args.text(), args.attachments.len())?;
         Ok(args)
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::socketio::args::Args;
 use crate::socketio::decoder::{Body, Limits, check_name};
 use crate::socketio::header::{MAX_ID, Malformed};
-use crate::socketio::scan::{MAX_DEPTH, placeholders};
+use crate::socketio::scan::{MAX_DEPTH, check_lookalikes};
 
 /// A packet whose namespace is as it was sent.
 pub(in crate::socketio) struct Read<'a> {
@@ -272,9 +272,7 @@ impl Json<'_> {
         let mut args = Args::of_written(self.out);
         if !self.attachments.is_empty() {
             // An object that only looks like a placeholder could not be told apart from now on.
-            if placeholders(args.text(), self.attachments.len())?.len() != self.attachments.len() {
-                return Err(Malformed::Placeholder);
-            }
+            check_lookalikes(args.text(), self.attachments.len())?;
             args.attach(self.attachments)?;
         }
         Ok(args)

@@ -186,6 +186,13 @@ fn what_is_no_array_is_no_arguments() {
     assert_eq!(text(&of("[1]  ")), "[1]");
 }
 
+#[derive(Serialize)]
+struct Around {
+    _placeholder: bool,
+    num: u8,
+    x: Bytes,
+}
+
 #[test]
 fn an_object_that_only_looks_like_a_placeholder_is_not_sent_with_attachments() {
     let lookalike = json!({"_placeholder": true, "num": 7});
@@ -194,6 +201,9 @@ fn an_object_that_only_looks_like_a_placeholder_is_not_sent_with_attachments() {
     assert!(matches!(error, ArgsError::Malformed(Malformed::Placeholder)));
     let inside = json!({"_placeholder": true, "num": 0});
     assert!(Args::encode(&(&inside, blob("x"))).is_err());
+    // Around an attachment it was taken for that one's placeholder, and all else in it was lost.
+    let around = Around { _placeholder: true, num: 0, x: blob("x") };
+    assert!(Args::encode(&around).is_err());
     assert!(Args::encode(&(json!({"_placeholder": false, "num": 7}), blob("x"))).is_ok());
 }
 
@@ -217,4 +227,6 @@ fn plain_json_has_binary_in_it() {
     assert!(matches!(Args::from_plain_json(r#"[{"$binary":"!"}]"#), Err(ArgsError::Base64)));
     let forged = r#"[{"$binary":"AA=="},{"_placeholder":true,"num":0}]"#;
     assert!(Args::from_plain_json(forged).is_err());
+    let around = r#"[{"_placeholder":true,"num":0,"x":{"$binary":"AA=="}}]"#;
+    assert!(Args::from_plain_json(around).is_err());
 }

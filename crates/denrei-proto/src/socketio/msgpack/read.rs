@@ -280,7 +280,8 @@ impl Json<'_> {
 
     /// Writes a value whose first token has been read. `depth` counts the arrays and objects it would be one of.
     fn value(&mut self, token: Token<'_>, reader: &mut Reader<'_>, depth: usize) -> Result<(), Malformed> {
-        if matches!(token, Token::Array(_) | Token::Map(_)) && depth > MAX_DEPTH {
+        // A placeholder is an object too.
+        if matches!(token, Token::Array(_) | Token::Map(_) | Token::Binary(_)) && depth > MAX_DEPTH {
             return Err(Malformed::TooDeep { limit: MAX_DEPTH });
         }
         match token {
@@ -311,7 +312,14 @@ impl Json<'_> {
                 self.out.push(b'{');
                 let start = self.out.len();
                 for _ in 0..pairs {
-                    let key = reader.token()?;
+                    let mut digits = itoa::Buffer::new();
+                    // Before the value is looked at: what is in an array would be taken for it.
+                    let key = match reader.token()? {
+                        Token::Text(key) => key,
+                        Token::Unsigned(key) => digits.format(key),
+                        Token::Signed(key) => digits.format(key),
+                        _ => return Err(Malformed::Msgpack),
+                    };
                     let value = reader.token()?;
                     // JSON leaves out what is undefined.
                     if let Token::Undefined = value {
@@ -320,12 +328,7 @@ impl Json<'_> {
                     if self.out.len() > start {
                         self.out.push(b',');
                     }
-                    match key {
-                        Token::Text(key) => self.json(key)?,
-                        Token::Unsigned(key) => self.json(itoa::Buffer::new().format(key))?,
-                        Token::Signed(key) => self.json(itoa::Buffer::new().format(key))?,
-                        _ => return Err(Malformed::Msgpack),
-                    }
+                    self.json(key)?;
                     self.out.push(b':');
                     self.value(value, reader, depth + 1)?;
                 }

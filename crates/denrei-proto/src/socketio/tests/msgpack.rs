@@ -190,6 +190,11 @@ fn what_is_wrong_is_refused() {
         // [bin, {_placeholder: true, num: 9}]: it would be taken for an attachment that is not there.
         (with("a161", "92c4010182ac5f706c616365686f6c646572c3a36e756d09"), Placeholder),
         (with("a161", "92c4010182ac5f706c616365686f6c646572c3a36e756d00"), Placeholder),
+        // {_placeholder: true, num: 0, x: bin}: it was taken for the attachment in it.
+        (with("a161", "83ac5f706c616365686f6c646572c3a36e756d00a178c40101"), Placeholder),
+        // {[undefined]: 1}: `undefined` was taken for the value, and 1 for the next argument.
+        (with("a161", "8191d4000001"), Msgpack),
+        (with("a161", "81c40101d40000"), Msgpack),
     ];
     for (message, expected) in cases {
         assert_eq!(read(&message), Err(expected), "{}", hex(&message));
@@ -205,6 +210,11 @@ fn depth_is_bounded_by_what_can_be_decoded() {
     let (.., args) = event(&hex(&with("a161", &format!("{}90", "91".repeat(125)))));
     assert!(args.decode::<(Value,)>().is_ok() && args.decode::<Value>().is_ok());
     assert_eq!(read(&with("a161", &format!("{}90", "91".repeat(126)))), Err(Malformed::TooDeep { limit: 127 }));
+    // Binary is an object in JSON: such arguments were taken, and could not be decoded.
+    let (.., args) = event(&hex(&with("a161", &format!("{}c40101", "91".repeat(125)))));
+    assert!(Args::new(args.json().clone(), args.attachments().to_vec()).is_ok());
+    let message = with("a161", &format!("{}c40101", "91".repeat(126)));
+    assert_eq!(read(&message), Err(Malformed::TooDeep { limit: 127 }));
     let deep = "91".repeat(100_000);
     assert_eq!(read(&with("a161", &format!("{deep}90"))), Err(Malformed::TooDeep { limit: 127 }));
 }

@@ -15,11 +15,13 @@ test:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) test --workspace
+	cd fuzz && $(CARGO) fmt --check && $(CARGO) clippy --all-targets -- -D warnings && $(CARGO) test
 	tests/run
 	conformance/autobahn --quick
 
 # Longer loops: more seeds, more rounds, every case.
 test-long: test deny
+	fuzz/run all 20
 	DENREI_SEEDS=2000 $(CARGO) test -p denrei-hub --test it simulation
 	DENREI_ROUNDS=20 tests/run checker
 	conformance/autobahn
@@ -34,9 +36,14 @@ bench:
 	$(CARGO) build --release -p denrei --example handlers
 	bench/run
 
+# Inputs that nobody thought of, a minute for each target.
+fuzz:
+	fuzz/run
+
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	cd fuzz && $(CARGO) fmt --check && $(CARGO) clippy --all-targets -- -D warnings
 
 # Licences and advisories of dependencies.
 deny:

@@ -20,8 +20,7 @@ pub fn run(data: &[u8]) {
     match request {
         Ok(request) => request_holds(&request, json.as_ref()),
         Err(invalid) => {
-            // Long names are the client's own, and only its.
-            assert!(invalid.sentence.len() <= text.len() + 200, "a sentence of {} bytes", invalid.sentence.len());
+            assert!(invalid.sentence.len() <= 250, "a sentence of {} bytes", invalid.sentence.len());
             answer_holds(&Answer::Error {
                 reference,
                 code: invalid.code,

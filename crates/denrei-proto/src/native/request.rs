@@ -146,8 +146,19 @@ fn unreadable<'a>(text: &'a str, error: &serde_json::Error) -> (Option<Ref<'a>>,
     let reference = serde_json::from_str::<OnlyRef>(text).ok().and_then(|only| Ref::parse(only.reference).ok()?);
     // "invalid type: integer `5`, expected a string at line 1 column 24": the place is of no use in one line.
     let sentence = error.to_string();
-    let sentence = sentence.split(" at line ").next().unwrap_or(&sentence);
-    (reference, Err(Invalid::field(sentence)))
+    let sentence = sentence.rsplit_once(" at line ").map_or(&*sentence, |(sentence, _)| sentence);
+    (reference, Err(Invalid::field(shortened(sentence))))
+}
+
+/// serde shows text that stands where none belongs, six bytes for some of its characters: a client would be sent several
+/// times what it has sent. What was expected instead stands at the end.
+fn shortened(sentence: &str) -> String {
+    const SHOWN: usize = 100;
+    if sentence.len() <= 2 * SHOWN {
+        return sentence.to_owned();
+    }
+    let (start, end) = (sentence.floor_char_boundary(SHOWN), sentence.ceil_char_boundary(sentence.len() - SHOWN));
+    format!("{} … {}", &sentence[..start], &sentence[end..])
 }
 
 #[derive(Deserialize)]

@@ -48,6 +48,16 @@ fn a_wrong_field_is_named_and_its_reference_is_answered() {
 }
 
 #[test]
+fn a_refusal_is_short_however_long_what_it_refuses_is() {
+    // serde shows all of a text that stands where `true` or `false` belongs: 1 MiB of DEL came back as 6 MiB.
+    let frame = format!(r#"{{"type":"join","room":"r","echo":"{} at line \u00e9{0}"}}"#, "\u{7f}".repeat(1000));
+    let sentence = parse(&frame).unwrap_err().sentence;
+    assert!(sentence.starts_with(r#"invalid type: string "\u{7f}"#), "{sentence}");
+    assert!(sentence.ends_with(r#"\u{7f}", expected a boolean"#), "{sentence}");
+    assert!(sentence.len() < 250, "{} bytes", sentence.len());
+}
+
+#[test]
 fn an_unknown_type_is_told_without_its_control_characters() {
     let invalid = parse(r#"{"type":"shout\u0007er"}"#).unwrap_err();
     assert_eq!((invalid.code, &*invalid.sentence), (Code::UnknownType, "Unknown message type: shouter"));

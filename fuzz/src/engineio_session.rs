@@ -73,7 +73,9 @@ impl World {
     fn event(&mut self, letter: u8, about: &[u8]) {
         if matches!(letter, b'o' | b'c') && self.stopped {
             // These have no outputs, with which the rest could come.
+            let stop = std::mem::take(&mut self.stop_after_one);
             self.event(b'.', b"");
+            self.stop_after_one = stop;
         }
         let Self { session, law, .. } = self;
         let mut now = self.now;

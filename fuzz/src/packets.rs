@@ -70,9 +70,10 @@ pub(crate) fn args_hold(args: &Args) {
     assert_eq!(again.ok().as_ref(), Some(args), "arguments that cannot be put together again");
     assert_eq!(args.is_empty(), args.raw().is_empty());
 
-    // A placeholder of 28 bytes must not bring an attachment of a megabyte a thousand times.
+    // Placeholders of 28 bytes must not bring an attachment of a megabyte a thousand times.
     let plain = args.to_plain_json();
-    let most = args.json().len() + args.attachments().iter().map(|data| data.len().div_ceil(3) * 4 + 14).sum::<usize>();
+    let longest = args.attachments().iter().map(Bytes::len).max().unwrap_or_default();
+    let most = args.json().len() + args.attachments().len() * (longest.div_ceil(3) * 4 + 14);
     assert!(plain.len() <= most, "{} bytes of plain JSON where {most} were to be expected", plain.len());
     Args::new(plain, Vec::new()).expect("plain JSON is JSON");
 

@@ -66,7 +66,8 @@ impl Args {
     ///
     /// # Errors
     ///
-    /// It is no array, deeper than 127 levels, or refers to attachments that are not there, or to one twice.
+    /// It is no array, deeper than 127 levels, or refers to attachments that are not there, or to more than
+    /// are there.
     pub fn new(json: impl Into<Bytes>, attachments: Vec<Bytes>) -> Result<Self, ArgsError> {
         let json = json.into();
         let text = std::str::from_utf8(&json).map_err(|_| Malformed::Payload)?;

@@ -75,8 +75,8 @@ pub enum Malformed {
         /// In arrays and objects.
         limit: usize,
     },
-    /// A placeholder's number is none of an attachment (CVE-2022-2421), or that of another placeholder too.
-    #[error("placeholder refers to no attachment of its own")]
+    /// A placeholder's number is none of an attachment (CVE-2022-2421), or there are more placeholders than attachments.
+    #[error("placeholder refers to no attachment, or there are too many")]
     Placeholder,
     /// A text message while attachments are missing.
     #[error("text while attachments are missing")]

@@ -33,9 +33,13 @@ struct Context {
 /// One compressed frame, made without context, or `None` if it would not be smaller than the payload.
 ///
 /// Every reader may have it for which [`Negotiated::accepts_shared`](super::Negotiated::accepts_shared) holds; the others get the plain
-/// [`frame`](super::frame). `level` is 1 to 9 (0 stores), `window_bits` 9 to 15; with a window of 8, which zlib does
+/// [`frame`](super::frame). `level` is 1 to 9 (0 is none), `window_bits` 9 to 15; with a window of 8, which zlib does
 /// not know, only payloads of at most 256 bytes are compressed.
 pub fn deflated(opcode: Opcode, payload: &[u8], level: u32, window_bits: u8) -> Option<Bytes> {
+    // What is only stored is never smaller, and zlib-rs 0.6.8 panics over some of it.
+    if level == 0 {
+        return None;
+    }
     // A message refers back into itself only. If all of it fits the window, any window does, and a thread needs
     // but one context for all of them.
     let window_bits = match window_bits.min(15) {

@@ -194,6 +194,15 @@ fn a_placeholder_has_an_attachment_for_itself() {
 }
 
 #[test]
+fn there_are_no_more_placeholders_than_attachments() {
+    // One attachment of a megabyte and 30,000 placeholders for it fit into two messages, and became 40 GB for readers to
+    // whom binary is written in place, in plain JSON or msgpack.
+    let mut decoder = decoder();
+    decoder.text(r#"51-["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]"#).unwrap();
+    assert_eq!(decoder.binary(b"x"), Err(Malformed::Placeholder));
+}
+
+#[test]
 fn a_placeholder_must_name_an_attachment() {
     // CVE-2022-2421: `"num":"concat"` made a function of an array's method.
     for num in [

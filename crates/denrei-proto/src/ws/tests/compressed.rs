@@ -276,6 +276,16 @@ fn what_would_not_be_smaller_is_not_compressed() {
 }
 
 #[test]
+fn what_is_only_stored_is_not_made() {
+    // zlib-rs 0.6.8 panics on some of these, in `zng_tr_stored_block`; none would be smaller.
+    for len in [0, 1, 5000, 16_000, 30_000, 70_000, 300_000] {
+        for _ in 0..3 {
+            assert_eq!(deflated(Opcode::Binary, &noise(len), 0, 15), None, "{len} bytes");
+        }
+    }
+}
+
+#[test]
 fn messages_of_a_kept_context_that_outgrow_the_window_arrive() {
     let mut keeping = KeepingContext::new();
     let mut decoder = Decoder::new(Limits::default(), Some(CONTEXT));

@@ -11,7 +11,7 @@ use denrei_hub::{
 use crate::harness::{draft, name, within};
 
 /// What one message of these tests weighs: see `Message::weight`.
-const WEIGHT: usize = 2 * 4 + 512;
+const WEIGHT: usize = 3 * 4 + 768;
 
 #[tokio::test]
 async fn a_room_keeps_so_many_messages() {

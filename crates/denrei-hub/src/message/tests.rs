@@ -14,7 +14,8 @@ fn a_message_holds_no_more_than_it_weighs_however_it_is_read() {
             origin: 0,
             timestamp: 0,
         });
-        let encode = |extra| -> Encode { Box::new(move |message, _| [&*message.payload, &vec![b' '; extra]].concat().into()) };
+        let encode =
+            |extra| -> Encode { Box::new(move |message, _| [&*message.payload, &vec![b' '; extra]].concat().into()) };
         let encoders = Encoders::new((0..7).map(|wire| encode(100 + wire)).collect());
         for _ in 0..2 {
             for wire in 0..7 {

@@ -24,6 +24,7 @@ use crate::reader::{Interest, Reader, Watch};
 use crate::registry::Registry;
 use crate::room::{Accepted, ReaderKey, Room, RoomKey};
 use crate::shard::{Command, Shard, ShardHandle, Targets};
+use crate::tail::Tails;
 
 /// The rooms of one node. Cheap to clone.
 #[derive(Clone)]
@@ -38,6 +39,9 @@ pub struct HubConfig {
     pub memory: MemoryLimits,
     /// Bounds of each connection's queue.
     pub outbox: OutboxLimits,
+    /// Bytes of messages that the node keeps at hand for readers who are a little late, of all rooms with readers
+    /// together; default 256 MiB.
+    pub tails: usize,
     /// How many shards write to connections: one per core.
     pub shards: usize,
 }
@@ -48,6 +52,7 @@ impl Default for HubConfig {
             classes: Classes::default(),
             memory: MemoryLimits::default(),
             outbox: OutboxLimits::default(),
+            tails: 256 << 20,
             shards: 1,
         }
     }
@@ -96,6 +101,7 @@ pub(crate) struct Inner {
     pub(crate) cluster: Option<Cluster>,
     shards: Vec<ShardHandle>,
     outbox: OutboxLimits,
+    tails: Arc<Tails>,
     rooms: [Mutex<Map<RoomName, Arc<Room>>>; 64],
     hasher: foldhash::fast::RandomState,
     pub(crate) room_count: AtomicUsize,
@@ -130,6 +136,7 @@ impl Hub {
             cluster: backends.bus.map(Cluster::new),
             shards,
             outbox: config.outbox,
+            tails: Arc::new(Tails::new(config.tails)),
             rooms: std::array::from_fn(|_| Mutex::default()),
             hasher: foldhash::fast::RandomState::default(),
             room_count: AtomicUsize::new(0),
@@ -405,7 +412,12 @@ impl Hub {
                     comparing = Some(reading.spawn(compare_heads(Arc::clone(&self.0))));
                 }
                 _ = beat.tick() => if let Some(cluster) = &self.0.cluster { cluster.beat() },
-                _ = sweep.tick() => self.0.memory.sweep(),
+                _ = sweep.tick() => {
+                    self.0.memory.sweep();
+                    if self.0.tails.are_tight() {
+                        self.0.present().iter().for_each(|room| room.sweep());
+                    }
+                }
                 _ = trim.tick() => if let Some(store) = &self.0.store {
                     for (rooms, age) in self.0.classes.retained() {
                         reading.spawn(let_go(Arc::clone(store), rooms, age));
@@ -468,7 +480,8 @@ impl Hub {
             Entry::Vacant(entry) => {
                 self.0.room_count.fetch_add(1, Ordering::Relaxed);
                 let key = RoomKey(self.0.number());
-                Arc::clone(entry.insert(Arc::new(Room::new(name.clone(), key, log, hold, self.0.shards.len()))))
+                let room = Room::new(name.clone(), key, log, hold, self.0.shards.len(), &self.0.tails);
+                Arc::clone(entry.insert(Arc::new(room)))
             }
         };
         Interest::new(&self.0, room)

@@ -33,6 +33,7 @@ mod reader;
 mod registry;
 mod room;
 mod shard;
+mod tail;
 
 #[doc(hidden)]
 #[cfg(any(test, feature = "laws"))]

@@ -126,29 +126,42 @@ impl Message {
         Position { epoch: self.epoch.clone(), seq: self.seq }
     }
 
-    /// The message's frame for one wire and dialect, encoded at the first call and shared by every reader of these.
+    /// The message's frame for one wire and dialect, encoded at the first call and shared by every reader of these, as
+    /// long as the message can keep it.
     pub fn frame(&self, wire: Wire, dialect: Dialect, encoders: &Encoders) -> Bytes {
         let mut frames = self.frames.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((.., frame)) = frames.iter().find(|(w, d, _)| (*w, *d) == (wire, dialect)) {
             return frame.clone();
         }
         let frame = (encoders.0[wire.0 as usize])(self, dialect);
-        frames.push((wire, dialect, frame.clone()));
+        // As many as the weight counts: a room that is read in every way there is would hold several times its bound.
+        let kept: usize = frames.iter().map(|(.., frame)| frame.len()).sum();
+        if kept + frame.len() <= Self::FRAMES * self.length() + Self::ENVELOPE {
+            frames.push((wire, dialect, frame.clone()));
+        }
         frame
     }
+
+    /// It keeps about so many whole frames, and their envelopes.
+    const FRAMES: usize = 2;
+    const ENVELOPE: usize = 512;
 
     /// Who cannot be written to at once does not get it.
     pub(crate) fn is_volatile(&self) -> bool {
         matches!(&self.kind, Kind::Emit(emit) if emit.volatile)
     }
 
-    /// About how much memory it holds: the payload, one frame of it, and the fields.
+    /// How much memory it holds at most: what it says, the frames that it keeps, and about its fields.
     pub fn weight(&self) -> usize {
+        (1 + Self::FRAMES) * self.length() + Self::ENVELOPE + 256
+    }
+
+    fn length(&self) -> usize {
         let attached: usize = match &self.kind {
             Kind::Emit(emit) => emit.attachments.iter().map(Bytes::len).sum(),
             Kind::Broadcast | Kind::Direct => 0,
         };
-        2 * (self.payload.len() + attached) + 512
+        self.payload.len() + attached
     }
 }
 
@@ -193,3 +206,6 @@ pub struct Dialect(pub u8);
 /// A list: a message is mostly encoded once or twice, and it is kept for long.
 #[derive(Debug, Default)]
 struct Frames(Mutex<Vec<(Wire, Dialect, Bytes)>>);
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,6 @@
 //! A room as one node sees it: its order, and who on this node is interested in it.
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OnceCell, oneshot};
@@ -12,6 +11,7 @@ use crate::log::{Log, Page};
 use crate::message::Message;
 use crate::order::{Order, Verdict};
 use crate::shard::{Command, ShardHandle};
+use crate::tail::{Tail, Tails};
 
 /// The number of a room on this node while it has readers; a room that comes back gets a new one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -62,6 +62,7 @@ impl Room {
         log: Option<Arc<dyn Log>>,
         hold: Option<Arc<dyn Any + Send + Sync>>,
         shards: usize,
+        tails: &Arc<Tails>,
     ) -> Self {
         let state = State {
             order: Order::default(),
@@ -69,7 +70,7 @@ impl Room {
             interest: 0,
             waiters: Map::default(),
             next_waiter: 0,
-            tail: Tail::default(),
+            tail: Tail::new(Arc::clone(tails)),
             unread: false,
             catching_up: false,
         };
@@ -149,6 +150,11 @@ impl Room {
         Some(Page { epoch: place.epoch.clone(), messages, head: place.seq, first: after.seq.next() })
     }
 
+    /// Lets go of what nobody is a little late for.
+    pub(crate) fn sweep(&self) {
+        self.lock().tail.sweep();
+    }
+
     /// Registers a waiter for the next message.
     pub(crate) fn wait(&self) -> (u64, oneshot::Receiver<Arc<Message>>) {
         let (tell, told) = oneshot::channel();
@@ -181,7 +187,7 @@ impl State {
 
     /// Goes on in another life of the log, or beyond a hole in it: whoever reads finds out what it misses from the log.
     fn jump(&mut self, room: RoomKey, place: Position, shards: &[ShardHandle]) {
-        self.tail = Tail::default();
+        self.tail.clear();
         self.waiters.clear();
         for (shard, readers) in shards.iter().zip(&self.readers) {
             if *readers > 0 {
@@ -215,33 +221,5 @@ impl State {
         if message.seq != Seq::ZERO {
             self.tail.push(message);
         }
-    }
-}
-
-/// The newest messages of a room, so that readers who are a little late do not each read the log.
-#[derive(Default)]
-struct Tail {
-    messages: VecDeque<Arc<Message>>,
-    bytes: usize,
-}
-
-impl Tail {
-    const MESSAGES: usize = 256;
-    const BYTES: usize = 1 << 20;
-
-    fn push(&mut self, message: &Arc<Message>) {
-        self.bytes += message.weight();
-        self.messages.push_back(Arc::clone(message));
-        while self.messages.len() > Self::MESSAGES || self.bytes > Self::BYTES {
-            let Some(oldest) = self.messages.pop_front() else { return };
-            self.bytes -= oldest.weight();
-        }
-    }
-
-    /// What follows a number, if all of it is here.
-    fn after(&self, after: Seq, limit: usize) -> Option<Vec<Arc<Message>>> {
-        let first = self.messages.front()?.seq;
-        let skip = usize::try_from(after.next().0.checked_sub(first.0)?).ok()?;
-        (skip <= self.messages.len()).then(|| self.messages.range(skip..).take(limit).cloned().collect())
     }
 }

@@ -85,13 +85,7 @@ fn is_the_peers(error: &io::Error) -> bool {
 }
 
 /// Has a connection served where its shard runs, so that both are on one core.
-fn hand_over(
-    door: &Arc<Door>,
-    stream: TcpStream,
-    from: SocketAddr,
-    place: &Place,
-    load: &Arc<()>,
-) -> io::Result<()> {
+fn hand_over(door: &Arc<Door>, stream: TcpStream, from: SocketAddr, place: &Place, load: &Arc<()>) -> io::Result<()> {
     let (door, shard, load) = (Arc::clone(door), place.shard.clone(), Arc::clone(load));
     if place.runtime.id() == Handle::current().id() {
         place.runtime.spawn(serve(door, stream, from, shard, load));

@@ -113,7 +113,8 @@ fn plain_connections_are_spread_over_the_places() {
     config.hub.shards = 2;
     let (denrei, shards) = one.block_on(async { Denrei::with(config, Parts::default()) });
     let places = [&one, &two].into_iter().zip(&shards);
-    let places = places.map(|(runtime, shard)| Place { shard: shard.handle().clone(), runtime: runtime.handle().clone() });
+    let places =
+        places.map(|(runtime, shard)| Place { shard: shard.handle().clone(), runtime: runtime.handle().clone() });
     let places = places.collect();
     let thread = async || std::thread::current().name().unwrap_or_default().to_owned();
     let others = Router::new().route("/thread", axum::routing::get(thread));

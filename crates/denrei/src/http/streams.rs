@@ -12,6 +12,7 @@ use http::StatusCode;
 use http::header::{CONNECTION, HeaderName, HeaderValue, UPGRADE};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio_util::io::ReaderStream;
 
@@ -85,6 +86,11 @@ pub(super) fn unwrap(upgraded: Upgraded) -> Unwrapped {
             early.splice(0..0, parts.read_buf);
             return Unwrapped::Socket(socket, early);
         }
+        Err(upgraded) => upgraded,
+    };
+    // As `axum::serve` has it.
+    let upgraded = match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+        Ok(parts) => return Unwrapped::Socket(parts.io.into_inner(), parts.read_buf.to_vec()),
         Err(upgraded) => upgraded,
     };
     match upgraded.downcast::<TokioIo<TcpStream>>() {

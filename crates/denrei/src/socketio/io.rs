@@ -106,9 +106,16 @@ impl Io {
     /// The namespaces for which a function says yes. It is given the name that a client asks for, and what the client
     /// sent along. Namespaces, patterns and earlier functions come before it.
     ///
+    /// As in Node it decides whether there is such a namespace, and is asked again only when there is none: while one
+    /// client is in it, others come in unasked. Who may come in is for a middleware to say.
+    ///
     /// ```
     /// # fn run(io: &denrei::socketio::Io) {
-    /// let tenants = io.of_fn(async |name, auth| name.starts_with("/tenant-") && auth["token"] == "ours");
+    /// let tenants = io.of_fn(async |name, _| name.strip_prefix("/tenant-").is_some_and(|id| id.len() == 8));
+    /// tenants.use_fn(async |socket| match socket.user() {
+    ///     Some(_) => Ok(()),
+    ///     None => Err("members only".into()),
+    /// });
     /// tenants.on_connect(async |socket| {
     ///     socket.emit("hello", socket.namespace().name())?;
     ///     Ok(())

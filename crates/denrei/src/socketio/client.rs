@@ -45,8 +45,8 @@ pub(super) struct Client {
     /// Something that the client asked and that takes a while; what follows waits in `late`.
     asked: Option<Asked>,
     late: VecDeque<Late>,
-    /// Sockets that have as many events waiting as they may.
-    full: usize,
+    /// Sockets that have as many events waiting as they may, also such that have left since.
+    full: Vec<Socket>,
     begun: Instant,
     /// When it must have joined a namespace.
     join_by: Option<Duration>,
@@ -109,7 +109,7 @@ impl Client {
             under_way: UnderWay::default(),
             asked: None,
             late: VecDeque::new(),
-            full: 0,
+            full: Vec::new(),
             begun: Instant::now(),
             join_by,
             collect_by: None,
@@ -153,7 +153,9 @@ impl Client {
 
     /// A peer that has too much under way is not read further.
     pub(super) fn may_read(&self) -> bool {
-        self.full == 0 && !self.is_behind() && self.under_way.count() < self.session.app.config.limits.publishes
+        !self.full.iter().any(Socket::is_full)
+            && !self.is_behind()
+            && self.under_way.count() < self.session.app.config.limits.publishes
     }
 
     /// Queues a packet of the engine's own.
@@ -316,7 +318,7 @@ impl Client {
             }
             (Say::Event { id, name, args }, Some(Seat::Socket(socket))) => {
                 if !socket.receive(id, &name, args) {
-                    self.full += 1;
+                    self.full.push(socket.clone());
                 }
                 true
             }
@@ -402,7 +404,7 @@ impl Client {
                 self.seats.retain(|(name, seat)| **name != *namespace || !matches!(seat, Seat::Waiting));
             }
             Order::Left(namespace) => self.seats.retain(|(name, _)| **name != *namespace),
-            Order::Relieved => self.full = self.full.saturating_sub(1),
+            Order::Relieved => self.full.retain(|socket| socket.queue().is_pressed()),
             Order::Close(reason) => return Some(reason),
         }
         None

@@ -311,6 +311,13 @@ impl Socket {
         }
     }
 
+    /// Whether its client is to be read no further: enough of its events wait, or many more while a handler waits for
+    /// what the client may say behind them.
+    pub(crate) fn is_full(&self) -> bool {
+        let is_asking = || !self.0.waiting.is_empty();
+        self.0.queue.is_full(is_asking)
+    }
+
     /// Takes the client's answer to an event.
     pub(crate) fn answer(&self, id: u64, args: Args) {
         self.0.waiting.answered(self.id(), id, args);
@@ -350,6 +357,13 @@ impl Socket {
 
     pub(crate) fn waiting(&self) -> &Waiting {
         &self.0.waiting
+    }
+
+    /// An answer is awaited now: its connection is to be read, however much waits.
+    pub(crate) fn wait_for_answers(&self) {
+        if self.0.queue.is_pressed() {
+            self.0.lane.outbox.wake();
+        }
     }
 
     /// Nothing more is sent to it.

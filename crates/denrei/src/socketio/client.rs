@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use denrei_proto::codes::close;
 use denrei_proto::engineio::{self, Message, Output, Packet, Response};
-use denrei_proto::socketio::{Body as Say, Decoder, Outgoing, Packet as Incoming};
+use denrei_proto::socketio::{Args, Body as Say, Decoder, Outgoing, Packet as Incoming};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -52,20 +52,42 @@ pub(super) struct Client {
     join_by: Option<Duration>,
     /// When the attachments of a packet must be there.
     collect_by: Option<Duration>,
+    /// A handler wants it to end.
+    pub(super) closing: Option<Reason>,
     pub(super) ended: Option<Reason>,
 }
 
-/// The longest message of a client that is in no namespace yet: what it brings to join one.
+/// The longest message of a client that is in no namespace yet: what it brings to join one. Also what it may say to a
+/// namespace before it is let in, all together.
 const STRANGERS: usize = 64 * 1024;
 
 /// The client's place in a namespace.
 enum Seat {
-    /// Middlewares are being asked.
-    Waiting,
+    /// Middlewares are being asked. What the client says in the meantime waits for their answer.
+    Waiting(Vec<Early>),
     /// Of an application.
     Socket(Socket),
+    /// The client was refused, or taken out, which it may not know yet: what it says there is nothing, until it joins
+    /// anew.
+    Left,
     /// In the namespace of rooms.
     Rooms { _counted: InRooms },
+}
+
+/// An event of a client that is not let in yet.
+struct Early {
+    id: Option<u64>,
+    name: Box<str>,
+    args: Args,
+}
+
+impl Early {
+    /// Events that may wait.
+    const EVENTS: usize = 256;
+
+    fn weight(&self) -> usize {
+        self.name.len() + self.args.json().len() + self.args.attachments().iter().map(Bytes::len).sum::<usize>()
+    }
 }
 
 /// Counts a client of the namespace of rooms while it is there.
@@ -113,6 +135,7 @@ impl Client {
             begun: Instant::now(),
             join_by,
             collect_by: None,
+            closing: None,
             ended: None,
         }
     }
@@ -265,7 +288,7 @@ impl Client {
     /// Understands a message; false ends the connection.
     fn hear(&mut self, message: &Message<'_>) -> bool {
         // Who is in no namespace yet has nothing to say but who it is.
-        let stranger = self.seats.is_empty();
+        let stranger = self.seats.iter().all(|(_, seat)| matches!(seat, Seat::Waiting(_) | Seat::Left));
         let length = match message {
             Message::Text(text) => text.len(),
             Message::Binary(data) => data.len(),
@@ -299,13 +322,20 @@ impl Client {
     /// Does what a packet says; false when it must not say that.
     fn act(&mut self, packet: Incoming<'_>) -> bool {
         let namespace = &*packet.namespace;
-        let at = self.seats.iter().position(|(name, _)| **name == *namespace);
-        let seat = at.map(|at| &self.seats[at].1);
-        match (packet.body, seat) {
-            (Say::Connect { auth }, None) if self.seats.len() < self.session.app.config.socketio.namespaces => {
+        if let Say::Connect { auth } = packet.body {
+            let has_room = self.make_room(namespace);
+            if has_room {
                 self.join(namespace, auth);
-                true
             }
+            return has_room;
+        }
+        let seat = self.seats.iter_mut().find(|(name, _)| **name == *namespace).map(|(_, seat)| seat);
+        match (packet.body, seat) {
+            (Say::Event { id, name, args }, Some(Seat::Waiting(early))) => {
+                early.push(Early { id, name: name.into(), args });
+                early.len() <= Early::EVENTS && early.iter().map(Early::weight).sum::<usize>() <= STRANGERS
+            }
+            (Say::Event { .. } | Say::Ack { .. } | Say::Disconnect, Some(Seat::Left)) => true,
             (Say::Disconnect, Some(Seat::Socket(socket))) => {
                 socket.leave(Reason::ClientNamespaceDisconnect);
                 self.seats.retain(|(name, _)| **name != *namespace);
@@ -337,6 +367,21 @@ impl Client {
         }
     }
 
+    /// Makes room for the client in a namespace, unless it is there, or in too many. Those that it is out of do not count.
+    fn make_room(&mut self, namespace: &str) -> bool {
+        // Whoever was refused or taken out may ask again at once: before what is left for us to do about it is done.
+        self.take_orders();
+        self.seats.retain(|(name, seat)| **name != *namespace || !matches!(seat, Seat::Left));
+        if self.seats.iter().any(|(name, _)| **name == *namespace) {
+            return false;
+        }
+        let most = self.session.app.config.socketio.namespaces;
+        if self.seats.len() >= most {
+            self.seats.retain(|(_, seat)| !matches!(seat, Seat::Left));
+        }
+        self.seats.len() < most
+    }
+
     /// The client wants to be in a namespace.
     fn join(&mut self, namespace: &str, auth: Option<Bytes>) {
         let handshake = match self.identify(auth.as_deref()) {
@@ -357,12 +402,10 @@ impl Client {
             self.join_by = None;
             return;
         }
-        self.seats.push((name, Seat::Waiting));
+        self.seats.push((name, Seat::Waiting(Vec::new())));
         app.io.connect(&self.lane, &handshake, namespace, auth);
         // Where nobody had to be asked, the answer is there already.
-        for order in self.lane.orders() {
-            self.seat(order);
-        }
+        self.take_orders();
     }
 
     /// Who it is: what the namespace's `auth.token` says, else what the first request said.
@@ -388,26 +431,45 @@ impl Client {
         }
     }
 
-    /// Notes what became of a namespace, and gives back what else there is to do.
-    pub(super) fn seat(&mut self, order: Order) -> Option<Reason> {
-        match order {
-            Order::Joined(socket) => {
-                let waiting = self.seats.iter_mut().find(|(name, _)| **name == *socket.namespace().name());
-                match waiting {
-                    Some((_, seat)) => *seat = Seat::Socket(socket),
-                    // The client has left in the meantime.
-                    None => socket.leave(Reason::ClientNamespaceDisconnect),
+    /// Does what handlers have left to do.
+    pub(super) fn take_orders(&mut self) {
+        for order in self.lane.orders() {
+            match order {
+                Order::Joined(socket) => self.seat(socket),
+                Order::Refused(namespace) => {
+                    self.vacate(|name, seat| **name == *namespace && matches!(seat, Seat::Waiting(_)));
                 }
-                self.join_by = None;
+                // By then the client may have another one there.
+                Order::Left(left) => self.vacate(|_, seat| matches!(seat, Seat::Socket(socket) if *socket == left)),
+                Order::Relieved => self.full.retain(|socket| socket.queue().is_pressed()),
+                Order::Close(reason) => {
+                    self.closing.get_or_insert(reason);
+                }
             }
-            Order::Refused(namespace) => {
-                self.seats.retain(|(name, seat)| **name != *namespace || !matches!(seat, Seat::Waiting));
-            }
-            Order::Left(namespace) => self.seats.retain(|(name, _)| **name != *namespace),
-            Order::Relieved => self.full.retain(|socket| socket.queue().is_pressed()),
-            Order::Close(reason) => return Some(reason),
         }
-        None
+    }
+
+    fn vacate(&mut self, is_meant: impl Fn(&Arc<str>, &Seat) -> bool) {
+        if let Some((_, seat)) = self.seats.iter_mut().find(|(name, seat)| is_meant(name, seat)) {
+            *seat = Seat::Left;
+        }
+    }
+
+    /// The client is let in.
+    fn seat(&mut self, socket: Socket) {
+        self.join_by = None;
+        let waiting = self.seats.iter_mut().find(|(name, _)| **name == *socket.namespace().name());
+        let Some((_, seat)) = waiting else {
+            // The client has left in the meantime.
+            return socket.leave(Reason::ClientNamespaceDisconnect);
+        };
+        if let Seat::Waiting(early) = std::mem::replace(seat, Seat::Socket(socket.clone())) {
+            for Early { id, name, args } in early {
+                if !socket.receive(id, &name, args) {
+                    self.full.push(socket.clone());
+                }
+            }
+        }
     }
 
     pub(super) fn leave_all(&mut self, reason: Reason) {

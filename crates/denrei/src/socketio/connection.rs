@@ -136,10 +136,9 @@ impl Connection {
 
     /// Does what requests, handlers and the shard have left.
     fn attend(&mut self) {
-        for order in self.client.lane.orders() {
-            if let Some(reason) = self.client.seat(order) {
-                self.end(reason);
-            }
+        self.client.take_orders();
+        if let Some(reason) = self.client.closing.take() {
+            self.end(reason);
         }
         for visit in self.client.desk.visits() {
             self.receive(visit);

@@ -404,6 +404,7 @@ fn refuse(lane: &Lane, namespace: &str, failure: &Failure) {
         Version::V4 => Outgoing::connect_error(namespace, failure.message(), data.as_deref()),
         Version::V3 => Outgoing::connect_error_v3(namespace, failure.message(), data.as_deref()),
     };
-    lane.send(&packet);
+    // The client may ask again as soon as it knows.
     lane.order(Order::Refused(namespace.into()));
+    lane.send(&packet);
 }

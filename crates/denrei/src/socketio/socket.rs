@@ -294,9 +294,15 @@ impl Socket {
         if !self.part(reason) {
             return;
         }
-        let path = self.0.namespace.name();
-        self.0.lane.send(&Outgoing::disconnect(path));
-        self.0.lane.order(if close { Order::Close(reason) } else { Order::Left(path.into()) });
+        let packet = Outgoing::disconnect(self.0.namespace.name());
+        if close {
+            self.0.lane.send(&packet);
+            self.0.lane.order(Order::Close(reason));
+        } else {
+            // The client may join anew as soon as it knows.
+            self.0.lane.order(Order::Left(self.clone()));
+            self.0.lane.send(&packet);
+        }
     }
 }
 

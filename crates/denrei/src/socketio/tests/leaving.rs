@@ -103,7 +103,7 @@ async fn what_waits_of_a_client_that_is_sent_away_is_not_done() {
     client.say(r#"22["flood",2]"#);
     // What was emitted before comes before, and nothing after.
     assert_eq!(client.heard().await, [r#"2["bye"]"#, "1"]);
-    assert!(matches!(&*client.orders, [Order::Left(name)] if **name == *"/"));
+    assert!(matches!(&*client.orders, [Order::Left(_)]));
     assert_eq!(
         notes.take(),
         ["event 1", "disconnecting server namespace disconnect []", "disconnect server namespace disconnect []"]

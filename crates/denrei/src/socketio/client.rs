@@ -472,6 +472,20 @@ impl Client {
         }
     }
 
+    /// The server sends the client away: it is told so in every namespace, else it would come back by itself.
+    pub(super) fn dismiss(&mut self) {
+        for (name, seat) in &mut self.seats {
+            match seat {
+                Seat::Socket(socket) => socket.disconnect(false),
+                Seat::Rooms { .. } => self.lane.send(&Outgoing::disconnect(name)),
+                // Who is let in only now is looked at again when the connection ends.
+                Seat::Waiting(_) | Seat::Left => continue,
+            }
+            *seat = Seat::Left;
+        }
+        self.session.leave_all();
+    }
+
     pub(super) fn leave_all(&mut self, reason: Reason) {
         for (_, seat) in self.seats.drain(..) {
             if let Seat::Socket(socket) = seat {

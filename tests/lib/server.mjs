@@ -8,7 +8,8 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 
-const BINARY = process.env.DENREI_BIN ?? new URL('../../target/debug/denrei', import.meta.url).pathname;
+/** The program; the library's examples stand beside it. */
+export const BINARY = process.env.DENREI_BIN ?? new URL('../../target/debug/denrei', import.meta.url).pathname;
 const PATIENCE = 20_000;
 
 /** A request with a connection of its own: fetch would keep it for four seconds, and who counts connections waits. */

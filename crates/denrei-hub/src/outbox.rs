@@ -275,7 +275,7 @@ impl Outbox {
     }
 
     /// Writes a chunk at once if nothing is queued before it; queues what the socket does not take. A volatile chunk is
-    /// dropped when it would have to wait.
+    /// dropped when it would have to wait, and never refused: nobody is to fall behind or go for it.
     pub(crate) fn write(&self, wire: Wire, chunk: &Bytes, volatile: bool) -> Sent {
         let mut queue = self.lock();
         if queue.is_closed() || volatile && queue.stuck {
@@ -283,7 +283,8 @@ impl Outbox {
         }
         let chunk = self.in_my_wire(wire, chunk);
         let Some(socket) = self.socket.get().filter(|_| queue.bytes == 0) else {
-            return self.enqueue(&mut queue, chunk.into_owned());
+            let sent = self.enqueue(&mut queue, chunk.into_owned());
+            return if volatile { Sent::Taken } else { sent };
         };
         match socket.try_write(&chunk) {
             Ok(written) if written == chunk.len() => Sent::Taken,
@@ -315,7 +316,8 @@ impl Outbox {
             queue.push(chunk);
             return (Sent::Taken, true);
         }
-        (self.enqueue(&mut queue, chunk), false)
+        let sent = self.enqueue(&mut queue, chunk);
+        (if volatile { Sent::Taken } else { sent }, false)
     }
 
     /// A chunk that alone exceeds the bound is taken when nothing is queued before it: it could never be sent else.

@@ -7,6 +7,7 @@
 //! | `typing`, `stop typing` | the same, `{username}` |
 //! | (leaves) | `user left` `{username, numUsers}` |
 
+use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use denrei::socketio::{Io, Socket};
@@ -25,7 +26,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let denrei = Denrei::new(config);
     chat(denrei.io());
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".into());
-    axum::serve(TcpListener::bind(address).await?, denrei.router()).await?;
+    let listener = TcpListener::bind(address).await?;
+    writeln!(std::io::stdout(), "http://{}", listener.local_addr()?)?;
+    axum::serve(listener, denrei.router()).await?;
     Ok(())
 }
 

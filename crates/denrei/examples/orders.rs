@@ -7,6 +7,7 @@
 //! const answer = await socket.timeout(5000).emitWithAck("createOrder", {item: "tea", quantity: 2})
 //! ```
 
+use std::io::Write;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -49,7 +50,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let denrei = Denrei::new(config);
     orders(denrei.io());
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".into());
-    axum::serve(TcpListener::bind(address).await?, denrei.router()).await?;
+    let listener = TcpListener::bind(address).await?;
+    writeln!(std::io::stdout(), "http://{}", listener.local_addr()?)?;
+    axum::serve(listener, denrei.router()).await?;
     Ok(())
 }
 

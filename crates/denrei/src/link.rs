@@ -10,6 +10,7 @@ use bytes::Bytes;
 use denrei_hub::Outbox;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
+use tokio::time::Instant;
 
 /// A byte stream that is not a plain TCP socket: TLS, an HTTP/2 stream, a body.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -31,6 +32,8 @@ pub(crate) struct Foreign {
     buffer: Vec<u8>,
     /// Taken from the outbox and not yet written.
     chunks: VecDeque<Bytes>,
+    /// Since when the peer takes nothing of them.
+    stalled: Option<Instant>,
     /// Puts the final bytes together from what was queued.
     compose: Compose,
 }
@@ -70,6 +73,7 @@ impl Link {
             stream: Box::new(stream),
             buffer: Vec::new(),
             chunks: VecDeque::new(),
+            stalled: None,
             compose,
         }))
     }
@@ -159,10 +163,15 @@ async fn wait_socket(outbox: &Outbox, reading: bool) -> io::Result<Woke> {
 
 impl Foreign {
     async fn wait(&mut self, outbox: &Outbox, reading: bool) -> io::Result<Woke> {
-        if self.write(outbox).await? {
-            // What was queued had kept the session from something. And it comes to its notices however fast the queue
-            // fills again.
-            return Ok(Woke::Told);
+        tokio::select! {
+            biased;
+            wrote = self.write(outbox) => if wrote? {
+                // What was queued had kept the session from something. And it comes to its notices however fast the
+                // queue fills again.
+                return Ok(Woke::Told);
+            },
+            // A peer that takes nothing does not keep the session from what it is told: that it is to end, for example.
+            () = outbox.woken() => return Ok(Woke::Told),
         }
         if !self.buffer.is_empty() {
             return Ok(Woke::Readable);
@@ -189,7 +198,9 @@ impl Foreign {
         let some = !self.chunks.is_empty();
         while let Some(chunk) = self.chunks.front_mut() {
             let write = self.stream.write_buf(chunk);
-            tokio::time::timeout(STALLED, write).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            let end = *self.stalled.get_or_insert_with(Instant::now) + STALLED;
+            tokio::time::timeout_at(end, write).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            self.stalled = None;
             if chunk.is_empty() {
                 self.chunks.pop_front();
             }

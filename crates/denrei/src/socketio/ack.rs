@@ -170,6 +170,7 @@ impl Waiting {
         room
     }
 
+    /// Whether nothing is awaited.
     pub(crate) fn is_empty(&self) -> bool {
         lock(&self.0).is_empty()
     }
@@ -216,13 +217,10 @@ pub(crate) fn ask<T: FromArgs>(
     if let Err(error) = send(id) {
         return Answer::new(std::future::ready(Err(error.into())));
     }
+    socket.wait_for_answers();
     if socket.has_left() {
         // It went before the waiter was there, or nobody would tell it.
         socket.waiting().end();
-    }
-    if socket.queue().is_pressed() {
-        // The answer may stand behind what is not read.
-        socket.lane().outbox.wake();
     }
     Answer::new(async move {
         let _guard = guard;
@@ -250,6 +248,7 @@ pub(crate) fn ask_all(
     collector.expect(asked.len());
     let guard = Asked { sockets: asked, id };
     send(&guard.sockets);
+    guard.sockets.iter().for_each(Socket::wait_for_answers);
     for socket in guard.sockets.iter().filter(|socket| socket.has_left()) {
         socket.waiting().end();
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use denrei_proto::codes::close;
 use denrei_proto::engineio::{self, Message, Output, Packet, Response};
-use denrei_proto::socketio::{Body as Say, Decoder, Outgoing, Packet as Incoming};
+use denrei_proto::socketio::{Args, Body as Say, Decoder, Outgoing, Packet as Incoming};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -45,8 +45,8 @@ pub(super) struct Client {
     /// Something that the client asked and that takes a while; what follows waits in `late`.
     asked: Option<Asked>,
     late: VecDeque<Late>,
-    /// Sockets that have as many events waiting as they may.
-    full: usize,
+    /// Sockets that have as many events waiting as they may, also such that have left since.
+    full: Vec<Socket>,
     /// Since when it is not read although handlers wait for its answers.
     stuck: Option<Duration>,
     begun: Instant,
@@ -54,32 +54,41 @@ pub(super) struct Client {
     join_by: Option<Duration>,
     /// When the attachments of a packet must be there.
     collect_by: Option<Duration>,
-    /// The server wants the connection to end.
-    pub(super) dismissed: Option<Reason>,
+    /// A handler wants it to end.
+    pub(super) closing: Option<Reason>,
     pub(super) ended: Option<Reason>,
 }
 
-/// The longest message of a client that is in no namespace yet: what it brings to join one.
+/// The longest message of a client that is in no namespace yet: what it brings to join one. Also what it may say to a
+/// namespace before it is let in, all together.
 const STRANGERS: usize = 64 * 1024;
 
 /// The client's place in a namespace.
 enum Seat {
-    /// Middlewares are being asked.
-    Waiting,
+    /// Middlewares are being asked. What the client says in the meantime waits for their answer.
+    Waiting(Vec<Early>),
     /// Of an application.
     Socket(Socket),
+    /// The client was refused, or taken out, which it may not know yet: what it says there is nothing, until it joins
+    /// anew.
+    Left,
     /// In the namespace of rooms.
     Rooms { _counted: InRooms },
 }
 
-impl Seat {
-    fn is_waiting(&self) -> bool {
-        matches!(self, Self::Waiting)
-    }
+/// An event of a client that is not let in yet.
+struct Early {
+    id: Option<u64>,
+    name: Box<str>,
+    args: Args,
+}
 
-    /// The server has taken the socket out, and the connection is about to hear of it.
-    fn has_left(&self) -> bool {
-        matches!(self, Self::Socket(socket) if socket.has_left())
+impl Early {
+    /// Events that may wait.
+    const EVENTS: usize = 256;
+
+    fn weight(&self) -> usize {
+        self.name.len() + self.args.json().len() + self.args.attachments().iter().map(Bytes::len).sum::<usize>()
     }
 }
 
@@ -124,12 +133,12 @@ impl Client {
             under_way: UnderWay::default(),
             asked: None,
             late: VecDeque::new(),
-            full: 0,
+            full: Vec::new(),
             stuck: None,
             begun: Instant::now(),
             join_by,
             collect_by: None,
-            dismissed: None,
+            closing: None,
             ended: None,
         }
     }
@@ -168,10 +177,9 @@ impl Client {
         self.begun + all.into_iter().flatten().min().unwrap_or_default()
     }
 
-    /// A peer that has too much under way is not read further, unless its answers are waited for: they may stand behind
-    /// that.
+    /// A peer that has too much under way is not read further.
     pub(super) fn may_read(&self) -> bool {
-        (self.full == 0 || self.is_asked() && !self.sockets().any(|socket| socket.queue().is_flooded()))
+        !self.full.iter().any(Socket::is_full)
             && !self.is_behind()
             && self.under_way.count() < self.session.app.config.limits.publishes
     }
@@ -246,21 +254,9 @@ impl Client {
         true
     }
 
-    fn sockets(&self) -> impl Iterator<Item = &Socket> {
-        self.seats.iter().filter_map(|(_, seat)| match seat {
-            Seat::Socket(socket) => Some(socket),
-            Seat::Waiting | Seat::Rooms { .. } => None,
-        })
-    }
-
-    /// Whether handlers wait for answers of the client.
-    fn is_asked(&self) -> bool {
-        self.sockets().any(|socket| !socket.waiting().is_empty())
-    }
-
     /// Whether handlers have waited for too long for answers that cannot be read.
     pub(super) fn is_stuck(&mut self, now: Duration) -> bool {
-        if self.full == 0 || self.may_read() || !self.is_asked() {
+        if !self.full.iter().any(|socket| socket.is_full() && !socket.waiting().is_empty()) {
             self.stuck = None;
             return false;
         }
@@ -308,7 +304,7 @@ impl Client {
     /// Understands a message; false ends the connection.
     fn hear(&mut self, message: &Message<'_>) -> bool {
         // Who is in no namespace yet has nothing to say but who it is.
-        let stranger = self.seats.iter().all(|(_, seat)| seat.is_waiting());
+        let stranger = self.seats.iter().all(|(_, seat)| matches!(seat, Seat::Waiting(_) | Seat::Left));
         let length = match message {
             Message::Text(text) => text.len(),
             Message::Binary(data) => data.len(),
@@ -342,18 +338,20 @@ impl Client {
     /// Does what a packet says; false when it must not say that.
     fn act(&mut self, packet: Incoming<'_>) -> bool {
         let namespace = &*packet.namespace;
-        let mut there = self.seats.iter().filter(|(name, _)| **name == *namespace).map(|(_, seat)| seat);
-        // A client that is told to leave may come back before we have noticed that it has left.
-        let seat = there.clone().find(|seat| !seat.has_left()).or_else(|| there.next());
+        if let Say::Connect { auth } = packet.body {
+            let has_room = self.make_room(namespace);
+            if has_room {
+                self.join(namespace, auth);
+            }
+            return has_room;
+        }
+        let seat = self.seats.iter_mut().find(|(name, _)| **name == *namespace).map(|(_, seat)| seat);
         match (packet.body, seat) {
-            (Say::Connect { auth }, None) if self.seats.len() < self.session.app.config.socketio.namespaces => {
-                self.join(namespace, auth);
-                true
+            (Say::Event { id, name, args }, Some(Seat::Waiting(early))) => {
+                early.push(Early { id, name: name.into(), args });
+                early.len() <= Early::EVENTS && early.iter().map(Early::weight).sum::<usize>() <= STRANGERS
             }
-            (Say::Connect { auth }, Some(seat)) if seat.has_left() => {
-                self.join(namespace, auth);
-                true
-            }
+            (Say::Event { .. } | Say::Ack { .. } | Say::Disconnect, Some(Seat::Left)) => true,
             (Say::Disconnect, Some(Seat::Socket(socket))) => {
                 socket.leave(Reason::ClientNamespaceDisconnect);
                 self.seats.retain(|(name, _)| **name != *namespace);
@@ -366,7 +364,7 @@ impl Client {
             }
             (Say::Event { id, name, args }, Some(Seat::Socket(socket))) => {
                 if !socket.receive(id, &name, args) {
-                    self.full += 1;
+                    self.full.push(socket.clone());
                 }
                 true
             }
@@ -383,6 +381,21 @@ impl Client {
             // Node ends a client that speaks to a namespace it is not in, joins one twice, or says what servers say.
             _ => false,
         }
+    }
+
+    /// Makes room for the client in a namespace, unless it is there, or in too many. Those that it is out of do not count.
+    fn make_room(&mut self, namespace: &str) -> bool {
+        // Whoever was refused or taken out may ask again at once: before what is left for us to do about it is done.
+        self.take_orders();
+        self.seats.retain(|(name, seat)| **name != *namespace || !matches!(seat, Seat::Left));
+        if self.seats.iter().any(|(name, _)| **name == *namespace) {
+            return false;
+        }
+        let most = self.session.app.config.socketio.namespaces;
+        if self.seats.len() >= most {
+            self.seats.retain(|(_, seat)| !matches!(seat, Seat::Left));
+        }
+        self.seats.len() < most
     }
 
     /// The client wants to be in a namespace.
@@ -405,10 +418,10 @@ impl Client {
             self.join_by = None;
             return;
         }
-        self.seats.push((name, Seat::Waiting));
+        self.seats.push((name, Seat::Waiting(Vec::new())));
         app.io.connect(&self.lane, &handshake, namespace, auth);
         // Where nobody had to be asked, the answer is there already.
-        self.attend();
+        self.take_orders();
     }
 
     /// Who it is: what the namespace's `auth.token` says, else what the first request said.
@@ -434,54 +447,79 @@ impl Client {
         }
     }
 
-    /// Does what namespaces and handlers have left to do.
-    pub(super) fn attend(&mut self) {
+    /// Does what handlers have left to do.
+    pub(super) fn take_orders(&mut self) {
         for order in self.lane.orders() {
-            self.obey_order(order);
+            match order {
+                Order::Joined(socket) => self.seat(&socket),
+                Order::Refused(namespace) => {
+                    self.vacate(|name, seat| **name == *namespace && matches!(seat, Seat::Waiting(_)));
+                }
+                // By then the client may have another one there.
+                Order::Left(left) => self.vacate(|_, seat| matches!(seat, Seat::Socket(socket) if *socket == left)),
+                Order::Relieved => self.full.retain(|socket| socket.queue().is_pressed()),
+                Order::Close(reason) => {
+                    self.closing.get_or_insert(reason);
+                }
+            }
         }
     }
 
-    fn obey_order(&mut self, order: Order) {
-        match order {
-            Order::Joined(socket) => {
-                let path = socket.namespace().name();
-                let waiting = self.seats.iter_mut().find(|(name, seat)| **name == *path && seat.is_waiting());
-                match waiting {
-                    Some((_, seat)) => {
-                        *seat = Seat::Socket(socket);
-                        self.join_by = None;
-                    }
-                    // The connection is about to end.
-                    None => socket.leave(Reason::TransportClose),
-                }
+    fn vacate(&mut self, is_meant: impl Fn(&Arc<str>, &Seat) -> bool) {
+        if let Some((_, seat)) = self.seats.iter_mut().find(|(name, seat)| is_meant(name, seat)) {
+            *seat = Seat::Left;
+        }
+    }
+
+    /// The client is let in.
+    fn seat(&mut self, socket: &Socket) {
+        let path = socket.namespace().name();
+        let waiting = self.seats.iter_mut().find_map(|(name, seat)| match seat {
+            Seat::Waiting(early) if **name == *path => {
+                let early = std::mem::take(early);
+                *seat = Seat::Socket(socket.clone());
+                Some(early)
             }
-            Order::Refused(namespace) => {
-                self.seats.retain(|(name, seat)| **name != *namespace || !seat.is_waiting());
-            }
-            Order::Left(socket) => {
-                self.seats.retain(|(_, seat)| !matches!(seat, Seat::Socket(seated) if *seated == socket));
-            }
-            Order::Relieved => self.full = self.full.saturating_sub(1),
-            Order::Close(reason) => {
-                self.dismissed.get_or_insert(reason);
+            _ => None,
+        });
+        let Some(early) = waiting else {
+            // The connection is about to end.
+            return socket.leave(Reason::TransportClose);
+        };
+        self.join_by = None;
+        for Early { id, name, args } in early {
+            if !socket.receive(id, &name, args) {
+                self.full.push(socket.clone());
             }
         }
+    }
+
+    /// The server sends the client away: it is told so in every namespace, else it would come back by itself.
+    pub(super) fn dismiss(&mut self) {
+        for (name, seat) in &mut self.seats {
+            match seat {
+                Seat::Socket(socket) => socket.disconnect(false),
+                Seat::Rooms { .. } => self.lane.send(&Outgoing::disconnect(name)),
+                // Who is let in only now is looked at again when the connection ends.
+                Seat::Waiting(_) | Seat::Left => continue,
+            }
+            *seat = Seat::Left;
+        }
+        self.session.leave_all();
     }
 
     /// The connection is about to end: nothing more is heard, and nothing more waited for.
     pub(super) fn leave_all(&mut self, reason: Reason) {
-        for (name, seat) in self.seats.drain(..) {
-            let Seat::Socket(socket) = seat else { continue };
-            if reason.is_dismissal() && !socket.has_left() {
-                // A client that is not told comes back.
-                self.lane.push(&Outgoing::disconnect(&name));
+        for (_, seat) in self.seats.drain(..) {
+            if let Seat::Socket(socket) = seat {
+                socket.leave(reason);
             }
-            socket.leave(reason);
         }
         self.session.leave_all();
-        self.asked = None;
+        self.full.clear();
         self.late.clear();
-        (self.join_by, self.collect_by) = (None, None);
+        self.asked = None;
+        (self.join_by, self.collect_by, self.stuck) = (None, None, None);
     }
 }
 

@@ -105,11 +105,8 @@ impl Connection {
                 Box::pin(self.stop()).await;
                 break;
             }
-            if let Some(reason) = self.client.dismissed.take() {
-                // Behind what the server has said before.
-                Box::pin(self.client.session.outbox.shard().settled()).await;
-                self.end(reason);
-                continue;
+            if let Some(reason) = self.client.closing {
+                Box::pin(self.close(reason)).await;
             }
             if self.client.is_behind() {
                 if !Box::pin(self.client.catch_up()).await {
@@ -142,7 +139,7 @@ impl Connection {
 
     /// Does what requests, handlers and the shard have left.
     fn attend(&mut self) {
-        self.client.attend();
+        self.client.take_orders();
         for visit in self.client.desk.visits() {
             self.receive(visit);
         }
@@ -187,6 +184,20 @@ impl Connection {
         self.end(Reason::ServerShuttingDown);
         // A client that does not poll at the moment cannot be told: no request comes in any more.
         self.client.ended.get_or_insert(Reason::ServerShuttingDown);
+    }
+
+    /// A handler ends it: behind everything that handlers have said before.
+    async fn close(&mut self, reason: Reason) {
+        if reason == Reason::ServerNamespaceDisconnect {
+            self.client.dismiss();
+        }
+        self.client.session.outbox.shard().settled().await;
+        self.give();
+        // A client that polls hears of the end before it looks at what comes in the same answer: that comes before.
+        if self.channel.is_some() || self.client.session.outbox.queued() == 0 {
+            self.client.closing = None;
+            self.end(reason);
+        }
     }
 
     /// The server ends it: tells the client, as far as it can be told.

@@ -108,6 +108,9 @@ impl Io {
     /// The namespaces for which a function says yes. It is given the name that a client asks for, and what the client
     /// sent along; each client is asked about. Namespaces, patterns and earlier functions come before it.
     ///
+    /// In Node the function is asked when there is no such namespace only: while one client is in it, others come in
+    /// unasked.
+    ///
     /// ```
     /// # fn run(io: &denrei::socketio::Io) {
     /// let tenants = io.of_fn(async |name, auth| name.starts_with("/tenant-") && auth["token"] == "ours");
@@ -457,6 +460,7 @@ fn refuse(lane: &Lane, namespace: &str, failure: &Failure) {
         Version::V4 => Outgoing::connect_error(namespace, failure.message(), data.as_deref()),
         Version::V3 => Outgoing::connect_error_v3(namespace, failure.message(), data.as_deref()),
     };
-    lane.send(&packet);
+    // The client may ask again as soon as it knows.
     lane.order(Order::Refused(namespace.into()));
+    lane.send(&packet);
 }

@@ -31,7 +31,7 @@ pub(crate) enum Order {
     Joined(Socket),
     /// It may not join the namespace, and was told why.
     Refused(Arc<str>),
-    /// The socket has left its namespace.
+    /// The server has taken the socket out of its namespace.
     Left(Socket),
     /// A socket that had too many events waiting has room again.
     Relieved,

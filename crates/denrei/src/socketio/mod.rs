@@ -76,7 +76,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use ack::{Ack, AckError, Answer, Answers};
 pub use args::{FromArgs, Raw, ToArgs};
 pub use data::Data;
-pub use denrei_proto::socketio::{Args, ArgsError};
+pub use denrei_proto::socketio::{Args, ArgsError, Parser};
 pub use emit::{Broadcast, Direct, EmitError};
 pub use failure::{Failure, Outcome};
 pub use handshake::Handshake;

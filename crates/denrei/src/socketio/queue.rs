@@ -45,6 +45,8 @@ impl Queue {
     const EVENTS: usize = 256;
     /// The same in bytes.
     const BYTES: usize = 1 << 20;
+    /// How many times as much may wait while a handler waits for an answer of the client.
+    const PATIENCE: usize = 4;
 
     /// A queue that gathers until [`Queue::begin`].
     pub(crate) fn new() -> Self {
@@ -55,6 +57,20 @@ impl Queue {
     pub(crate) fn begin(&self, socket: &Socket) {
         lock(&self.0).list.push_front(Job::Connect);
         socket.runtime().spawn(run(socket.clone()));
+    }
+
+    /// Whether so many wait that the client is to be read no further. The answer that a handler waits for may come
+    /// behind them: then it is read for longer.
+    pub(crate) fn is_full(&self, is_asking: impl FnOnce() -> bool) -> bool {
+        let jobs = lock(&self.0);
+        let is_far_too_full =
+            || jobs.list.len() >= Self::EVENTS * Self::PATIENCE || jobs.weight >= Self::BYTES * Self::PATIENCE;
+        jobs.pressed && (is_far_too_full() || !is_asking())
+    }
+
+    /// Whether the connection was told to read no further.
+    pub(crate) fn is_pressed(&self) -> bool {
+        lock(&self.0).pressed
     }
 
     /// Adds an event. False, once until it is relieved: enough of them wait.
@@ -89,17 +105,6 @@ impl Queue {
         if start {
             socket.runtime().spawn(run(socket.clone()));
         }
-    }
-
-    /// Whether the connection was told to read no further.
-    pub(crate) fn is_pressed(&self) -> bool {
-        lock(&self.0).pressed
-    }
-
-    /// Whether so much waits that the connection reads no further whoever waits for it.
-    pub(crate) fn is_flooded(&self) -> bool {
-        let jobs = lock(&self.0);
-        jobs.list.len() >= 4 * Self::EVENTS || jobs.weight >= 4 * Self::BYTES
     }
 
     fn next(&self, socket: &Socket) -> Option<Job> {

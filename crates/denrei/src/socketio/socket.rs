@@ -304,9 +304,15 @@ impl Socket {
         if !self.part(reason) {
             return;
         }
-        let path = self.0.namespace.name();
-        self.0.lane.send(&Outgoing::disconnect(path));
-        self.0.lane.order(if close { Order::Close(reason) } else { Order::Left(self.clone()) });
+        let packet = Outgoing::disconnect(self.0.namespace.name());
+        if close {
+            self.0.lane.send(&packet);
+            self.0.lane.order(Order::Close(reason));
+        } else {
+            // The client may join anew as soon as it knows.
+            self.0.lane.order(Order::Left(self.clone()));
+            self.0.lane.send(&packet);
+        }
     }
 }
 
@@ -319,6 +325,13 @@ impl Socket {
             Phase::Joining | Phase::Connected => self.0.queue.event(self, id, name, args),
             Phase::Left | Phase::Dismissed => true,
         }
+    }
+
+    /// Whether its client is to be read no further: enough of its events wait, or many more while a handler waits for
+    /// what the client may say behind them.
+    pub(crate) fn is_full(&self) -> bool {
+        let is_asking = || !self.0.waiting.is_empty();
+        self.0.queue.is_full(is_asking)
     }
 
     /// Takes the client's answer to an event.
@@ -360,6 +373,13 @@ impl Socket {
 
     pub(crate) fn waiting(&self) -> &Waiting {
         &self.0.waiting
+    }
+
+    /// An answer is awaited now: its connection is to be read, however much waits.
+    pub(crate) fn wait_for_answers(&self) {
+        if self.0.queue.is_pressed() {
+            self.0.lane.outbox.wake();
+        }
     }
 
     /// Nothing more is sent to it.

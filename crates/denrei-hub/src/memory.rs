@@ -16,12 +16,15 @@ use crate::message::{Draft, Message};
 /// A [`Log`] that keeps each room's newest messages within the [`Window`] of its class, until the process ends.
 ///
 /// The memory of all rooms together is bounded: an append that does not fit shortens its own room first, and is
-/// refused when that is not enough.
+/// refused when that is not enough. So is their number: a room too many takes the place of rooms that nobody holds, of
+/// those that keep nothing first, then of those that were used the longest time ago. The next use of a room that went
+/// begins a new epoch, which tells whoever has a position in it.
 pub struct MemoryLog {
     classes: Arc<Classes>,
     rooms: [Mutex<Map<RoomName, Arc<Ring>>>; 64],
     hasher: foldhash::fast::RandomState,
     count: AtomicUsize,
+    making_place: Mutex<()>,
     bytes: AtomicUsize,
     limits: MemoryLimits,
 }
@@ -73,6 +76,7 @@ impl MemoryLog {
             rooms: std::array::from_fn(|_| Mutex::default()),
             hasher: foldhash::fast::RandomState::default(),
             count: AtomicUsize::new(0),
+            making_place: Mutex::new(()),
             bytes: AtomicUsize::new(0),
             limits,
         }
@@ -81,11 +85,10 @@ impl MemoryLog {
     /// Finds the ring of a room, or makes it: its epoch begins at the first look, so that a position given to a
     /// reader of an empty room stays true.
     fn ring(&self, room: &RoomName) -> Result<Arc<Ring>, LogError> {
-        let mut rooms = lock(self.part(room));
-        if let Some(ring) = rooms.get(room) {
+        if let Some(ring) = lock(self.part(room)).get(room) {
             return Ok(Arc::clone(ring));
         }
-        if self.count.load(Ordering::Relaxed) >= self.limits.rooms {
+        if self.count.load(Ordering::Relaxed) >= self.limits.rooms && !self.make_place() {
             let limit = self.limits.rooms;
             return Err(LogError::Full(format!("the limit of {limit} memory rooms is reached").into()));
         }
@@ -93,10 +96,58 @@ impl MemoryLog {
             Keep::Memory(window) => window,
             Keep::None | Keep::Store(_) => Window::default(),
         };
-        let ring = Arc::new(Ring { window, state: Mutex::new(State::new()) });
-        self.count.fetch_add(1, Ordering::Relaxed);
-        rooms.insert(room.clone(), Arc::clone(&ring));
-        Ok(ring)
+        let mut rooms = lock(self.part(room));
+        let ring = rooms.entry(room.clone()).or_insert_with(|| {
+            self.count.fetch_add(1, Ordering::Relaxed);
+            Arc::new(Ring { window, state: Mutex::new(State::new()) })
+        });
+        Ok(Arc::clone(ring))
+    }
+
+    /// Lets go of rooms that nobody holds: of those that keep nothing, and if they are few, of those that were used the
+    /// longest time ago. False when all are held. Several go at once, because it looks at all of them, which takes
+    /// milliseconds.
+    fn make_place(&self) -> bool {
+        let _one_at_a_time = lock(&self.making_place);
+        if self.count.load(Ordering::Relaxed) < self.limits.rooms {
+            return true;
+        }
+        let wanted = (self.limits.rooms / 64).max(1);
+        let empty = self.let_go(|state, _| state.events.is_empty());
+        if empty >= wanted {
+            return true;
+        }
+        let mut used = Vec::new();
+        for part in &self.rooms {
+            let part = lock(part);
+            let unheld = part.values().filter(|ring| Arc::strong_count(ring) == 1);
+            used.extend(unheld.map(|ring| lock(&ring.state).touched));
+        }
+        let at = (wanted - empty).min(used.len());
+        let Some(at) = at.checked_sub(1) else { return empty > 0 };
+        let last = *used.select_nth_unstable(at).1;
+        empty + self.let_go(|state, _| state.touched <= last) > 0
+    }
+
+    /// Lets go of what has expired, and of rooms that nobody holds and that may go; says of how many.
+    fn let_go(&self, may_go: impl Fn(&State, &Window) -> bool) -> usize {
+        let now = Instant::now();
+        let mut gone = 0;
+        for part in &self.rooms {
+            lock(part).retain(|_, ring| {
+                let mut state = lock(&ring.state);
+                self.bytes.fetch_sub(state.expire(now, ring.window.age), Ordering::Relaxed);
+                // The map's own count is the only one: `ring` hands out clones under this map's lock.
+                let keep = Arc::strong_count(ring) > 1 || !may_go(&state, &ring.window);
+                if !keep {
+                    self.bytes.fetch_sub(state.bytes, Ordering::Relaxed);
+                    gone += 1;
+                }
+                keep
+            });
+        }
+        self.count.fetch_sub(gone, Ordering::Relaxed);
+        gone
     }
 
     fn part(&self, room: &RoomName) -> &Mutex<Map<RoomName, Arc<Ring>>> {
@@ -160,7 +211,9 @@ impl Log for MemoryLog {
     fn read(&self, room: &RoomName, span: Span) -> Reading<Page> {
         let page = self.ring(room).map(|ring| {
             let mut state = lock(&ring.state);
-            self.bytes.fetch_sub(state.expire(Instant::now(), ring.window.age), Ordering::Relaxed);
+            let now = Instant::now();
+            state.touched = now;
+            self.bytes.fetch_sub(state.expire(now, ring.window.age), Ordering::Relaxed);
             state.page(span)
         });
         Box::pin(std::future::ready(page))
@@ -178,20 +231,7 @@ impl Log for MemoryLog {
     /// Lets go of expired messages, and of empty rooms that nobody holds and nobody used for the length of their
     /// window: the next use of such a room begins a new epoch.
     fn sweep(&self) {
-        let now = Instant::now();
-        for part in &self.rooms {
-            lock(part).retain(|_, ring| {
-                let mut state = lock(&ring.state);
-                self.bytes.fetch_sub(state.expire(now, ring.window.age), Ordering::Relaxed);
-                let idle = state.events.is_empty() && now.duration_since(state.touched) > ring.window.age;
-                // The map's own count is the only one: `ring` hands out clones under this map's lock.
-                let keep = !idle || Arc::strong_count(ring) > 1;
-                if !keep {
-                    self.count.fetch_sub(1, Ordering::Relaxed);
-                }
-                keep
-            });
-        }
+        self.let_go(|state, window| state.events.is_empty() && state.touched.elapsed() > window.age);
     }
 }
 

@@ -129,23 +129,45 @@ async fn a_room_with_messages_is_not_swept() {
     assert_eq!(self::epoch(&log).await, epoch);
 }
 
+fn two_rooms() -> MemoryLog {
+    MemoryLog::new(classes(Window::default()), MemoryLimits { rooms: 2, ..MemoryLimits::default() })
+}
+
 #[tokio::test]
-async fn rooms_past_the_limit_are_refused_until_others_are_swept() {
-    let limits = MemoryLimits { rooms: 2, ..MemoryLimits::default() };
-    let log = MemoryLog::new(classes(Window { age: Duration::ZERO, ..Window::default() }), limits);
+async fn a_room_that_keeps_nothing_makes_place_for_another_at_once() {
+    let log = two_rooms();
+    append(&log, draft("r", "null")).unwrap();
+    for empty in 0..9 {
+        log.read(&name(&format!("empty-{empty}")), Span::Newest(1)).await.unwrap();
+    }
     append(&log, draft("a", "null")).unwrap();
+    assert_eq!(numbers(&read(&log, Span::Newest(1)).await), [1], "a flood of names costs no messages");
+}
+
+#[tokio::test]
+async fn a_room_too_many_takes_the_place_of_the_one_that_was_used_the_longest_time_ago() {
+    let log = two_rooms();
+    append(&log, draft("a", "null")).unwrap();
+    append(&log, draft("r", "null")).unwrap();
+    append(&log, draft("a", "null")).unwrap();
+    let before = epoch(&log).await;
     append(&log, draft("b", "null")).unwrap();
-    assert!(matches!(append(&log, draft("c", "null")), Err(LogError::Full(_))));
-    assert!(matches!(log.read(&name("c"), Span::Newest(1)).await, Err(LogError::Full(_))));
-    assert!(log.hold(&name("c")).is_none());
-    assert!(append(&log, draft("a", "null")).is_ok(), "known rooms go on");
-    within(async {
-        while append(&log, draft("c", "null")).is_err() {
-            log.sweep();
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let a = log.read(&name("a"), Span::Newest(9)).await.unwrap();
+    assert_eq!(numbers(&a), [1, 2], "it was used later");
+    assert_ne!(epoch(&log).await, before, "whoever has a position in the other is told");
+}
+
+#[tokio::test]
+async fn rooms_that_are_held_do_not_make_place() {
+    let log = two_rooms();
+    append(&log, draft("r", "null")).unwrap();
+    let holds = [log.hold(&name("r")), log.hold(&name("a"))];
+    assert!(matches!(append(&log, draft("b", "null")), Err(LogError::Full(_))));
+    assert!(matches!(log.read(&name("b"), Span::Newest(1)).await, Err(LogError::Full(_))));
+    assert!(log.hold(&name("b")).is_none());
+    assert_eq!(append(&log, draft("r", "null")).unwrap().message.seq, Seq(2), "known rooms go on");
+    drop(holds);
+    assert!(append(&log, draft("b", "null")).is_ok());
 }
 
 #[tokio::test]

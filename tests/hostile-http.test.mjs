@@ -379,8 +379,10 @@ attack('thousands of requests on one connection are answered in order', async ({
   for (let answers = 0; answers < count; answers += 1) assert.equal((await peer.answer()).status, 200);
 });
 
-attack('100,000 rooms that polls ask for are bounded', async ({ connect }) => {
+attack('100,000 rooms that polls ask for are bounded, and cost no room its events', async ({ connect, server }) => {
   const [connections, each] = [4, 25_000];
+  const kept = room();
+  await server.publish(kept, { payload: 'kept' });
   const tally = {};
   await many(connections, connections, async (number) => {
     const peer = await connect();
@@ -396,5 +398,7 @@ attack('100,000 rooms that polls ask for are bounded', async ({ connect }) => {
     }
     await ask;
   });
-  assert.deepEqual(tally, { 200: 1000, '503 unavailable': connections * each - 1000 });
+  assert.deepEqual(tally, { 200: connections * each });
+  const { events } = await (await server.events(kept)).json();
+  assert.deepEqual(events.map(({ payload }) => payload), ['kept']);
 }, { config: '[memory]\nrooms = 1000\n' });

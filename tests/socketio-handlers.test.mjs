@@ -143,6 +143,7 @@ describe('a room', () => {
     const open = opener(t, '/rooms');
     const [one, two] = [await open(), await open()];
     assert.deepEqual(await one.ask('join', []), [one.id]);
+    assert.deepEqual(await two.ask('join', []), [two.id]);
     one.socket.emit('say', { to: [two.id], text: 'to you' });
     await heard(one);
     assert.deepEqual(await heard(two), ['to you']);
@@ -372,6 +373,9 @@ describe('who leaves', () => {
     const socket = await Engine.open(server);
     socket.send('40/leaving,');
     const { sid } = JSON.parse((await socket.hear()).slice('40/leaving,'.length));
+    // The server tells a client that it is in a moment before it counts as such.
+    socket.send('42/leaving,1["join","lobby"]');
+    assert.equal(await socket.hear(), '43/leaving,1[]');
     socket.send('42/nowhere,["x"]');
     await socket.end();
     assert.deepEqual(await watcher.event('left'), [sid, [], 'forced close']);

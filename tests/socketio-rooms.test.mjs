@@ -225,12 +225,14 @@ describe('a room that Socket.IO shares', () => {
       await writer.publish(name, 'message', payload);
       assert.deepEqual((await reader.event('message'))[0], payload);
     }
-    await writer.publish(name, 'message', [{ _placeholder: true, num: 0 }, Buffer.from('x')]);
+    // Beside binary it cannot be told from a reference to it, of which there may be one for each: a short message would
+    // become a long one.
+    const careless = await Client.open(server);
+    careless.socket.emit('publish', name, 'message', [{ _placeholder: true, num: 0 }, Buffer.from('x')]);
+    await careless.disconnected();
     await writer.publish(name, 'message', 'next');
-    const [[payload], [next]] = await reader.events('message', 2);
-    assert.deepEqual(payload[1], Buffer.from('x'));
-    assert.equal(next, 'next');
-    for (const client of [reader, writer]) client.close();
+    assert.equal((await reader.event('message'))[0], 'next');
+    for (const client of [reader, writer, careless]) client.close();
   });
 
   test('forgets a client when it goes, by whatever way', async () => {

@@ -8,6 +8,7 @@ import { Polling, SEPARATOR, Socket as Engine, ask } from './lib/engine.mjs';
 import { Example, token } from './lib/example.mjs';
 import { Client, WAYS } from './lib/io.mjs';
 import { get, until, within } from './lib/server.mjs';
+import { Socket as Native } from './lib/socket.mjs';
 
 const io2 = createRequire(import.meta.url)('socket.io-client-2');
 const SECRET = 'a secret of at least thirty-two bytes';
@@ -183,6 +184,58 @@ describe('a room', () => {
       for (const reader of readers) assert.deepEqual(await heard(reader), upTo(1000));
     });
   }
+});
+
+describe('a shared room', () => {
+  const name = 'sio:/rooms:board';
+  const path = `/api/rooms/${encodeURIComponent(name)}/events`;
+
+  test('is heard by Socket.IO, WebSocket, event stream and poll alike', async (t) => {
+    const open = opener(t, '/rooms');
+    const [sender, reader] = [await open(), await open()];
+    await reader.ask('join', ['board']);
+    const native = await Native.open(server);
+    await native.join(name);
+    const cancel = new AbortController();
+    const stream = await fetch(`${server.http}/sse?room=${encodeURIComponent(name)}`, { signal: cancel.signal });
+    let streamed = '';
+    (async () => { for await (const chunk of stream.body) streamed += Buffer.from(chunk); })().catch(() => {});
+    let polled;
+    const polling = fetch(`${server.http}${path}?wait=20`).then(async (answer) => { polled = await answer.json(); });
+    // A poll does not say when it has begun to wait.
+    for (let at = 0; at < 100 && polled === undefined; at++) {
+      sender.socket.emit('say', { to: ['board'], text: { at } });
+      await Promise.race([polling, sleep(50)]);
+    }
+    assert.deepEqual(await reader.event('said'), [{ at: 0 }]);
+    assert.deepEqual((await native.events(name, 1))[0].payload, { at: 0 });
+    await until(() => streamed.includes('event: said') && streamed.includes('{"at":0}'), 'the stream');
+    const [{ event, room }] = polled.events;
+    assert.deepEqual([event, room], ['said', name]);
+    cancel.abort();
+    await native.close();
+  });
+
+  test('takes what they publish', async (t) => {
+    const open = opener(t, '/rooms');
+    const [member, other] = [await open(), await open()];
+    await member.ask('join', ['board']);
+    const body = JSON.stringify({ event: 'posted', payload: { any: 'json' } });
+    const headers = { 'Content-Type': 'application/json' };
+    const answer = await fetch(`${server.http}${path}`, { method: 'POST', headers, body });
+    assert.equal(answer.status, 201);
+    assert.deepEqual((await member.event('posted')), [{ any: 'json' }]);
+    const native = await Native.open(server);
+    await native.ask({ type: 'broadcast', room: name, event: 'sent', payload: 7 });
+    assert.deepEqual((await member.event('sent')), [7]);
+    assert.deepEqual(await heard(other, 'posted'), []);
+    await native.close();
+  });
+
+  test('is internal where it is not shared', async () => {
+    const answer = await fetch(`${server.http}/api/rooms/${encodeURIComponent('sio:/flags:x')}/events`);
+    assert.equal(answer.status, 403);
+  });
 });
 
 describe('a flag', () => {

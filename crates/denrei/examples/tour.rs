@@ -40,7 +40,7 @@ use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use axum::routing::get;
 use bytes::Bytes;
-use denrei::socketio::{Args, Failure, InvalidNamespace, Io, Namespace, Parser, Raw, Recovery, Socket};
+use denrei::socketio::{Args, Failure, InvalidNamespace, Io, Namespace, Parser, Raw, Recovery, Share, Socket};
 use denrei::{Config, Denrei, Secret};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
@@ -187,6 +187,8 @@ struct Say {
 }
 
 fn rooms(namespace: &Namespace) {
+    // WebSockets, event streams, polls and POSTs come to a room by its name in the server, `sio:/rooms:ROOM`.
+    namespace.share(Share::Publish);
     // What is registered with the namespace is there once, and holds for all of its sockets.
     namespace.on("join", async |socket, rooms: Vec<String>, ack| {
         socket.join(rooms)?;

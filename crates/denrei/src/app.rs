@@ -114,14 +114,26 @@ impl App {
         })
     }
 
-    /// Publishes what [`App::draft`] has made, as [`Hub::publish`] does. What goes to a room of a namespace takes the way
-    /// of its emits: who was cut off for a moment gets it later.
+    /// Publishes what [`App::draft`] has made, as [`Hub::publish`] does.
     pub(crate) fn publish(&self, draft: Draft, done: impl FnOnce(Result<Published, LogError>) + Send + 'static) {
-        if shared_room(&draft.room).is_none() {
-            return self.hub.publish(draft, done);
+        match shared_room(&draft.room) {
+            Some(_) => done(Ok(self.emit(draft))),
+            None => self.hub.publish(draft, done),
         }
+    }
+
+    /// The same as [`Hub::publish_and_wait`] does it.
+    pub(crate) async fn publish_and_wait(&self, draft: Draft) -> Result<Published, LogError> {
+        match shared_room(&draft.room) {
+            Some(_) => Ok(self.emit(draft)),
+            None => self.hub.publish_and_wait(draft).await,
+        }
+    }
+
+    /// What goes to a room of a namespace takes the way of its emits: who was cut off for a moment gets it later.
+    fn emit(&self, draft: Draft) -> Published {
         self.io.publish(draft);
-        done(Ok(Published { position: Position { epoch: Epoch::none(), seq: Seq::ZERO }, duplicate: false }));
+        Published { position: Position { epoch: Epoch::none(), seq: Seq::ZERO }, duplicate: false }
     }
 
     /// When a client is to come back after a shutdown: spread, so that they do not all come at once.

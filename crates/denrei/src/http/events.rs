@@ -8,14 +8,13 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
-use denrei_hub::{Dialect, Keep, LogError, Message, Page, Position, RoomName, Seq, Span};
+use denrei_hub::{Dialect, Keep, Message, Page, Position, RoomName, Seq, Span};
 use denrei_proto::codes::Code;
 use http::header::{ACCEPT, ETAG, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderName, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{body, streams};
@@ -52,12 +51,7 @@ pub(super) async fn publish(
         return Err(Refusal::later(Code::ShuttingDown, "the server is about to stop"));
     }
     app.hub.relieved().await;
-    let (tell, told) = oneshot::channel();
-    app.publish(draft, move |published| {
-        // The client may have gone; the message has not.
-        let _ = tell.send(published);
-    });
-    let published = told.await.unwrap_or_else(|_| Err(LogError::Unavailable("the log has stopped".into())))?;
+    let published = app.publish_and_wait(draft).await?;
     let Position { epoch, seq } = published.position;
     let body = serde_json::json!({
         "room": room.as_str(), "seq": seq.0, "epoch": epoch.as_str(), "duplicate": published.duplicate

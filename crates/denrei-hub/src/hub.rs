@@ -309,12 +309,15 @@ impl Hub {
     }
 
     /// Sends an unnumbered message to an audience, in one order with everything that this caller publishes.
+    ///
+    /// The readers of one room, whether or not without the connection that the message is from, are what publishing
+    /// reaches too, and cost the same: messages to them go out joined.
     pub fn scatter(&self, audience: Audience, message: &Arc<Message>) {
         if let [room] = &*audience.rooms
             && *room == message.room
             && audience.connections.is_empty()
             && audience.except.is_empty()
-            && audience.except_connections.is_empty()
+            && audience.except_connections.iter().all(|connection| *connection == message.origin)
         {
             return self.0.accept(message);
         }

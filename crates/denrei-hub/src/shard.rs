@@ -433,10 +433,12 @@ impl Shard {
         let messages = [message];
         let run = Run::new(&encoders, &messages, None, false);
         let mut chunks = Chunks::default();
+        let overlap = targets.rooms.len() > 1 || !targets.connections.is_empty();
         for room in &targets.rooms {
             let Some(mut readers) = self.rooms.remove(room) else { continue };
             for entry in &mut readers.list {
-                if had.insert(entry.connection) && run.write_to(entry, &mut chunks, dirty) {
+                let fresh = if overlap { had.insert(entry.connection) } else { !had.contains(&entry.connection) };
+                if fresh && run.write_to(entry, &mut chunks, dirty) {
                     self.breathe().await;
                 }
             }

@@ -401,6 +401,12 @@ fn acks(namespace: &Namespace) {
         tokio::time::sleep(Duration::from_millis(ms)).await;
         ack.send(&ms);
     });
+    namespace.on("page", async |_, (number, waits): (usize, bool), ack| {
+        if waits {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        ack.send(&(number, "x".repeat(100_000)));
+    });
     namespace.on("withdraw", async |_, amount: u32, ack| {
         if amount > 100 {
             return Err(Failure::new("too much").data(&json!({"most": 100})));
@@ -411,7 +417,7 @@ fn acks(namespace: &Namespace) {
     namespace.on("panic", async |_, numbers: Vec<u64>, ack| ack.send(&numbers[0]));
     // A handler may wait for its own client.
     namespace.on("quiz", async |socket, question: String, ack| {
-        match socket.timeout(Duration::from_millis(300)).emit_with_ack::<String>("question", &question).await {
+        match socket.timeout(Duration::from_secs(1)).emit_with_ack::<String>("question", &question).await {
             Ok(answer) => ack.send(&json!({ "answer": answer })),
             Err(error) => ack.send(&json!({ "error": error.to_string() })),
         }

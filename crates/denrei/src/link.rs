@@ -84,7 +84,6 @@ impl Link {
     /// # Errors
     /// The connection is broken.
     pub(crate) async fn wait(&mut self, outbox: &Outbox, reading: bool) -> io::Result<Woke> {
-        outbox.flush();
         match self {
             Self::Socket => wait_socket(outbox, reading).await,
             Self::Visits => {
@@ -146,6 +145,12 @@ impl Link {
 async fn wait_socket(outbox: &Outbox, reading: bool) -> io::Result<Woke> {
     if outbox.ended().is_some() {
         return Err(io::ErrorKind::BrokenPipe.into());
+    }
+    let was_blocked = outbox.is_blocked();
+    outbox.flush();
+    if was_blocked && !outbox.is_blocked() {
+        // What was queued may have kept the session from something.
+        return Ok(Woke::Told);
     }
     let (interest, woke) = match (outbox.is_blocked(), reading) {
         (true, _) => (Interest::WRITABLE, Woke::Told),

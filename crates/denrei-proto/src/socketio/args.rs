@@ -98,7 +98,7 @@ impl Args {
             let text = std::str::from_utf8(&json).map_err(|_| Malformed::Payload)?;
             check_lookalikes(text, attachments.len())?;
         }
-        Ok(Self { json: json.into(), attachments })
+        Ok(Self { json, attachments })
     }
 
     /// Reads a value: a tuple (or array) takes one argument per element, `()` none, and anything else takes the first.

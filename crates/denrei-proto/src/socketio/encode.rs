@@ -1,6 +1,6 @@
 //! Rust values to arguments: `serde_json`, but for bytes, which become attachments.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use bytes::Bytes;
 use serde::ser::{
@@ -10,23 +10,46 @@ use serde::ser::{
 
 type Attachments = RefCell<Vec<Bytes>>;
 
+thread_local! {
+    /// What arguments are written into: how long they are is known at their end.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A thread keeps no larger buffer than this.
+const KEPT: usize = 16 * 1024;
+
 /// The JSON array of the arguments, and its attachments.
-pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Vec<u8>, Vec<Bytes>), serde_json::Error> {
+pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Bytes, Vec<Bytes>), serde_json::Error> {
     let attachments = Attachments::default();
-    let mut json = Vec::with_capacity(128);
+    // Who serializes may encode something else meanwhile, which finds a new one.
+    let mut json = SCRATCH.take();
+    json.clear();
+    write(value, &mut json, &attachments)?;
+    let written = Bytes::copy_from_slice(&json);
+    if json.capacity() <= KEPT {
+        SCRATCH.set(json);
+    }
+    Ok((written, attachments.into_inner()))
+}
+
+fn write<T: Serialize + ?Sized>(
+    value: &T,
+    json: &mut Vec<u8>,
+    attachments: &Attachments,
+) -> Result<(), serde_json::Error> {
     let shape = shape(value);
+    if shape == Shape::Nothing {
+        json.extend_from_slice(b"[]");
+        return Ok(());
+    }
     if shape == Shape::One {
         json.push(b'[');
     }
-    if shape == Shape::Nothing {
-        json.extend_from_slice(b"[]");
-    } else {
-        value.serialize(Attaching { inner: &mut serde_json::Serializer::new(&mut json), attachments: &attachments })?;
-    }
+    value.serialize(Attaching { inner: &mut serde_json::Serializer::new(&mut *json), attachments })?;
     if shape == Shape::One {
         json.push(b']');
     }
-    Ok((json, attachments.into_inner()))
+    Ok(())
 }
 
 /// How many arguments a value is.

@@ -158,9 +158,9 @@ pub(super) const MAX_DEPTH: usize = 127;
 
 /// Refuses JSON that is deeper than what can be decoded and written for other parsers.
 pub(super) fn check_depth(json: &str) -> Result<(), Malformed> {
-    let opens = |byte: &&u8| matches!(byte, b'[' | b'{');
-    // Almost always there are not even so many.
-    if json.as_bytes().iter().filter(opens).count() <= MAX_DEPTH {
+    // Almost always there are not even so many that begin, and in most texts there is no room for so many.
+    let begin = |byte: &&u8| **byte | 0x20 == b'{';
+    if json.len() <= 2 * MAX_DEPTH || json.as_bytes().iter().filter(begin).count() <= MAX_DEPTH {
         return Ok(());
     }
     let (bytes, mut at, mut depth) = (json.as_bytes(), 0, 0usize);

@@ -177,11 +177,16 @@ impl Client {
         self.begun + all.into_iter().flatten().min().unwrap_or_default()
     }
 
-    /// A peer that has too much under way is not read further.
+    /// A peer that has too much under way, or does not take the answers, is not read further.
     pub(super) fn may_read(&self) -> bool {
-        !self.full.iter().any(Socket::is_full)
-            && !self.is_behind()
-            && self.under_way.count() < self.session.app.config.limits.publishes
+        !self.is_busy() && !self.lane.is_flooded()
+    }
+
+    /// Whether so much of what it said is not done yet that it has to wait.
+    pub(super) fn is_busy(&self) -> bool {
+        self.full.iter().any(Socket::is_full)
+            || self.is_behind()
+            || self.under_way.count() >= self.session.app.config.limits.publishes
     }
 
     /// Queues a packet of the engine's own.

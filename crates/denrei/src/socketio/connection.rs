@@ -164,8 +164,10 @@ impl Connection {
 
     fn tick(&mut self) {
         let now = self.client.now();
-        // Who is not read cannot be blamed for being silent.
-        if !self.client.may_read() {
+        // Who is not read cannot be blamed for being silent; who takes nothing of what kept it from being read, can.
+        let outbox = &self.client.session.outbox;
+        let is_taking = outbox.has_moved() && outbox.is_blocked();
+        if self.client.is_busy() || is_taking {
             self.engine.excuse(now);
         }
         if self.engine.deadline().is_some_and(|deadline| deadline <= now) {
@@ -250,6 +252,8 @@ impl Connection {
 
     /// Waits for the next thing to happen, and reads what has come.
     async fn wait(&mut self) {
+        self.client.session.outbox.flush();
+        self.client.lane.relieve();
         let reading = self.client.may_read();
         let hub = &self.client.session.app.hub;
         if reading && hub.is_pressed() {
@@ -283,8 +287,8 @@ impl Connection {
         let Self { engine, client, channel, probe, .. } = self;
         let Some(mut main) = channel.take() else { return };
         client.session.outbox.hold();
+        let now = client.now();
         let read = main.read(|event| {
-            let now = client.now();
             let outputs = match &event {
                 Event::Text(text) => engine.text(now, text),
                 Event::Binary(data) => engine.binary(now, data),

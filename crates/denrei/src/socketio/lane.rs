@@ -7,6 +7,7 @@ use denrei_hub::Outbox;
 use denrei_proto::engineio::Version;
 use denrei_proto::socketio::Outgoing;
 use denrei_proto::ws::DeflateConfig;
+use tokio::sync::Notify;
 
 use crate::socketio::mailbox::Mailbox;
 use crate::socketio::{Reason, Socket};
@@ -22,6 +23,8 @@ pub(crate) struct Lane {
     pub(crate) version: Version,
     deflate: DeflateConfig,
     orders: Mailbox<Order>,
+    /// Wakes handlers that wait until the client takes what is queued.
+    relief: Notify,
 }
 
 /// What the connection's task is to do. Each socket leaves each at most once, which bounds them.
@@ -41,7 +44,7 @@ pub(crate) enum Order {
 
 impl Lane {
     pub(crate) fn new(outbox: Arc<Outbox>, version: Version, deflate: DeflateConfig) -> Arc<Self> {
-        Arc::new(Self { outbox, version, deflate, orders: Mailbox::default() })
+        Arc::new(Self { outbox, version, deflate, orders: Mailbox::default(), relief: Notify::new() })
     }
 
     /// Sends a packet, behind everything that this caller has emitted before.
@@ -61,6 +64,29 @@ impl Lane {
         // After an upgrade the outbox rewrites it.
         let records = Speech { form: Form::Records, ..self.speech() }.wire();
         self.outbox.send(records, record);
+    }
+
+    /// Whether so much is queued that the answers to further events might not fit.
+    pub(crate) fn is_flooded(&self) -> bool {
+        self.outbox.queued() > self.outbox.capacity() / 4
+    }
+
+    /// Waits while it [is](Lane::is_flooded). A connection whose client takes nothing ends, and with it this.
+    pub(crate) async fn unflooded(&self) {
+        let waits = || self.is_flooded() && !self.orders.is_closed();
+        while waits() {
+            let relief = self.relief.notified();
+            if waits() {
+                relief.await;
+            }
+        }
+    }
+
+    /// The client may have taken something. For the connection's task, whenever it has written.
+    pub(crate) fn relieve(&self) {
+        if !self.is_flooded() {
+            self.relief.notify_waiters();
+        }
     }
 
     fn speech(&self) -> Speech {
@@ -88,5 +114,6 @@ impl Lane {
                 socket.leave(Reason::TransportClose);
             }
         }
+        self.relief.notify_waiters();
     }
 }

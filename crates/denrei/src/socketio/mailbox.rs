@@ -37,6 +37,11 @@ impl<T> Mailbox<T> {
         self.lock().take().unwrap_or_default()
     }
 
+    /// Whether letters come back.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().is_none()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Vec<T>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -52,7 +57,9 @@ mod tests {
         assert_eq!(mailbox.put(1), Ok(()));
         assert_eq!(mailbox.take(), [1]);
         assert_eq!(mailbox.put(2), Ok(()));
+        assert!(!mailbox.is_closed());
         assert_eq!(mailbox.close(), [2]);
+        assert!(mailbox.is_closed());
         assert_eq!(mailbox.put(3), Err(3));
         assert!(mailbox.take().is_empty());
     }

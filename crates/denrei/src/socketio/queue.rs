@@ -1,12 +1,15 @@
 //! What a socket has still to run: its events in order, apart from the reading of its connection.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::sync::Mutex;
+use std::task::{Context, Waker};
 
 use crate::socketio::listeners::{Handler, contained};
 use crate::socketio::{Ack, Args, Failure, Reason, Socket, lock};
 
-/// One task runs it, and exists only while there is something to run.
+/// An event that finds nothing before it is run at once, by the connection's task. What waits for something goes on in a
+/// task, one for each queue, that exists only while there is something to run.
 #[derive(Debug)]
 pub(crate) struct Queue(Mutex<Jobs>);
 
@@ -15,7 +18,7 @@ struct Jobs {
     list: VecDeque<Job>,
     /// About how many bytes the events hold.
     weight: usize,
-    /// There is a task, or there will be.
+    /// A job is being run, or will be soon.
     running: bool,
     /// The connection was told to read no further.
     pressed: bool,
@@ -56,7 +59,7 @@ impl Queue {
     /// The socket is connected: its connect handlers come first.
     pub(crate) fn begin(&self, socket: &Socket) {
         lock(&self.0).list.push_front(Job::Connect);
-        socket.runtime().spawn(run(socket.clone()));
+        socket.runtime().spawn(run(socket.clone(), None));
     }
 
     /// Whether so many wait that the client is to be read no further. The answer that a handler waits for may come
@@ -73,20 +76,19 @@ impl Queue {
         lock(&self.0).pressed
     }
 
-    /// Adds an event. False, once until it is relieved: enough of them wait.
+    /// Adds an event. False, once until it is relieved: enough of them wait. For the connection's task.
     pub(crate) fn event(&self, socket: &Socket, id: Option<u64>, name: &str, args: Args) -> bool {
         let job = Job::Event { id, name: name.into(), args };
         let mut jobs = lock(&self.0);
+        if !std::mem::replace(&mut jobs.running, true) {
+            drop(jobs);
+            run_at_once(socket, job);
+            return true;
+        }
         jobs.weight += job.weight();
         jobs.list.push_back(job);
         let full = jobs.list.len() >= Self::EVENTS || jobs.weight >= Self::BYTES;
-        let pressed = full && !std::mem::replace(&mut jobs.pressed, true);
-        let start = !std::mem::replace(&mut jobs.running, true);
-        drop(jobs);
-        if start {
-            socket.runtime().spawn(run(socket.clone()));
-        }
-        !pressed
+        !full || std::mem::replace(&mut jobs.pressed, true)
     }
 
     /// The socket has left: what waits is run first, unless the server has dismissed the client.
@@ -103,7 +105,7 @@ impl Queue {
         let start = !std::mem::replace(&mut jobs.running, true);
         drop(jobs);
         if start {
-            socket.runtime().spawn(run(socket.clone()));
+            socket.runtime().spawn(run(socket.clone(), None));
         }
     }
 
@@ -126,13 +128,28 @@ impl Queue {
     }
 }
 
-async fn run(socket: Socket) {
-    while let Some(job) = socket.queue().next(&socket) {
+/// Runs a job as far as it goes without waiting, which is to its end for most: a task would cost more than they do, and
+/// what they send would be written one by one. The connection's task holds no lock here, and nothing of the
+/// application's is under way.
+fn run_at_once(socket: &Socket, job: Job) {
+    let mut run = Box::pin(run(socket.clone(), Some(job)));
+    // Whoever it waits for may wake nobody: the task looks again when it begins.
+    if run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+        socket.runtime().spawn(run);
+    }
+}
+
+async fn run(socket: Socket, first: Option<Job>) {
+    let mut first = first;
+    while let Some(job) = first.take().or_else(|| socket.queue().next(&socket)) {
         // What handlers emit waits with everything else that is published: see `Hub::relieved`.
         socket.namespace().hub().relieved().await;
         match job {
             Job::Connect => connect(&socket).await,
-            Job::Event { id, name, args } => event(&socket, id, &name, args).await,
+            Job::Event { id, name, args } => {
+                socket.lane().unflooded().await;
+                event(&socket, id, &name, args).await;
+            }
             Job::Disconnecting(reason) => {
                 let disconnecting = socket.listeners(|handler| match handler {
                     Handler::Disconnecting(handler) => Some(handler.clone()),
@@ -193,8 +210,12 @@ async fn event(socket: &Socket, id: Option<u64>, name: &str, args: Args) {
         Handler::Event(event, handler) if **event == *name => Some(handler.clone()),
         _ => None,
     });
-    for handler in listeners {
-        if let Err(failure) = contained(handler(socket.clone(), args.clone(), ack.again())).await {
+    let last = listeners.len().saturating_sub(1);
+    let mut args = args;
+    for (at, handler) in listeners.into_iter().enumerate() {
+        // There is one, mostly: what is not shared needs no counting.
+        let args = if at == last { std::mem::take(&mut args) } else { args.clone() };
+        if let Err(failure) = contained(handler(socket.clone(), args, ack.again())).await {
             socket.fail(&failure, &ack).await;
         }
     }

@@ -26,7 +26,12 @@ impl Namespace {
             if let Some(room) =
                 audience.rooms.first().or_else(|| (!audience.connections.is_empty()).then(|| self.rooms().all()))
             {
-                let message = message(room, packet, None, offset, flags);
+                // Who emits in a room of their own is whom the message is from: see `Hub::scatter`.
+                let origin = match *audience.except_connections {
+                    [connection] if packet.by.origin == 0 => connection,
+                    _ => packet.by.origin,
+                };
+                let message = message(room, packet, origin, None, offset, flags);
                 self.0.hub.scatter(audience, &message);
             }
         };
@@ -82,7 +87,7 @@ impl Namespace {
         self.tell_outgoing(packet, || sockets.to_vec());
         let connections = sockets.iter().map(|socket| Arc::clone(&socket.lane().outbox)).collect();
         let audience = Audience { connections, dialect: EMITS, ..Audience::default() };
-        self.0.hub.scatter(audience, &message(self.rooms().all(), packet, ack, None, flags));
+        self.0.hub.scatter(audience, &message(self.rooms().all(), packet, packet.by.origin, ack, None, flags));
     }
 
     fn hand(&self, socket: &Socket, packet: &Packet, ack: Option<u64>, offset: Option<&Position>, flags: Flags) {
@@ -90,7 +95,8 @@ impl Namespace {
         if flags.volatile || flags.uncompressed {
             let connections = vec![Arc::clone(&lane.outbox)];
             let audience = Audience { connections, dialect: EMITS, ..Audience::default() };
-            return self.0.hub.scatter(audience, &message(self.rooms().all(), packet, ack, offset, flags));
+            let message = message(self.rooms().all(), packet, packet.by.origin, ack, offset, flags);
+            return self.0.hub.scatter(audience, &message);
         }
         let offset = offset.map(Position::to_string);
         lane.send(&Outgoing::event(self.name(), ack, packet.event.as_str(), &packet.args, offset.as_deref()));
@@ -160,6 +166,7 @@ impl Namespace {
 fn message(
     room: &RoomName,
     packet: &Packet,
+    origin: u64,
     ack: Option<u64>,
     offset: Option<&Position>,
     flags: Flags,
@@ -171,7 +178,7 @@ fn message(
         from: packet.by.client.clone(),
         user: packet.by.user.clone(),
         id: None,
-        origin: packet.by.origin,
+        origin,
         timestamp: now_ms(),
     };
     let attachments = packet.args.attachments().to_vec();

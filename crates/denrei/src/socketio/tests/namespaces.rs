@@ -43,7 +43,8 @@ async fn clients_of_version_3_are_told_in_its_words() {
     client.say("0/none,");
     client.say("0/shut,");
     client.say(r#"2["bad"]"#);
-    assert_eq!(client.heard().await, [r#"4/none,"Invalid namespace""#, r#"4/shut,{"till":9}"#, r#"4"no""#]);
+    // Whom a namespace lets in is asked apart from what is said in another.
+    assert_eq!(client.heard().await, [r#"4/none,"Invalid namespace""#, r#"4"no""#, r#"4/shut,{"till":9}"#]);
 }
 
 #[tokio::test(start_paused = true)]

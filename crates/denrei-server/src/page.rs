@@ -20,6 +20,7 @@ pub(crate) fn routes() -> Router {
     Router::new()
         .route("/", get(async |headers: HeaderMap| file("index.html", &headers)))
         .route("/app/{name}", get(async |Path(name): Path<String>, headers: HeaderMap| file(&name, &headers)))
+        .fallback(denrei::not_found)
 }
 
 fn file(name: &str, request: &HeaderMap) -> Response {

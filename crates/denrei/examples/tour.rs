@@ -38,6 +38,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
+use axum::http::StatusCode;
 use axum::routing::get;
 use bytes::Bytes;
 use denrei::socketio::{Args, Failure, InvalidNamespace, Io, Namespace, Parser, Raw, Recovery, Share, Socket};
@@ -74,7 +75,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let denrei = Denrei::new(config);
     tour(denrei.io())?;
-    let app = Router::new().route("/hello", get(async || "hello")).merge(denrei.router());
+    let own =
+        Router::new().route("/hello", get(async || "hello")).fallback(async || (StatusCode::NOT_FOUND, "nothing"));
+    let app = own.merge(denrei.router());
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     writeln!(std::io::stdout(), "http://{}", listener.local_addr()?)?;
     if serve_by_tower {

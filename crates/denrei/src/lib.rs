@@ -46,6 +46,7 @@ pub use crate::app::AllowRequest;
 use crate::app::{App, Rules};
 pub use crate::config::{Access, Config, Limits, Poll, Shutdown, SocketIo, Sse, WebSocket};
 pub use crate::front::Place;
+pub use crate::http::not_found;
 pub use crate::identity::{Identity, Secret};
 pub use crate::policy::{Action, OpenPolicy, Policy};
 pub use crate::refusal::Refusal;
@@ -94,13 +95,15 @@ impl Denrei {
         &self.app.io
     }
 
-    /// The routes, to be merged into an application's own.
+    /// The routes, to be merged into an application's own. They have no fallback: that is the application's, and may be
+    /// [`not_found`].
     pub fn router(&self) -> Router {
         http::router(Arc::clone(&self.app))
     }
 
     /// Serves a listener with the front door until `stop` ends, then says goodbye to every client and waits until they
-    /// are gone, at most for the time of [`Shutdown::grace`]. Requests that denrei has no path for go to `others`.
+    /// are gone, at most for the time of [`Shutdown::grace`]. What denrei has no path for goes to `others` and
+    /// their fallback.
     pub async fn serve(
         &self,
         listener: TcpListener,

@@ -39,10 +39,15 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             .route(&format!("{}{{*rest}}", app.config.socketio.path), any(socketio::serve));
     }
     router
-        .fallback(async || Refusal::new(Code::NotFound, "there is nothing at this path"))
         .method_not_allowed_fallback(async || Refusal::new(Code::MethodNotAllowed, "this path has other methods"))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), admit))
         .with_state(app)
+}
+
+/// What there is at a path that nothing is at: a refusal in the words of the API, for
+/// [`Router::fallback`](axum::Router::fallback).
+pub async fn not_found() -> Response {
+    Refusal::new(Code::NotFound, "there is nothing at this path").into_response()
 }
 
 /// Lets in who may come in from where it comes from, and tells browsers so.

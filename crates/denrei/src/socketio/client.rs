@@ -411,6 +411,7 @@ impl Client {
                 let data = refusal.body();
                 let v3 = self.lane.version == engineio::Version::V3;
                 let error = if v3 { Outgoing::connect_error_v3 } else { Outgoing::connect_error };
+                self.seats.push((namespace.into(), Seat::Left));
                 return self.lane.send(&error(namespace, &refusal.sentence, Some(&data)));
             }
         };

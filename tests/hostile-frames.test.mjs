@@ -155,8 +155,8 @@ const MISTAKES = [
   ...['connected', 'gap', 'error', 'open', 'connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener', 'server:shutdown'].map((event) =>
     [`an event named ${event}`, `{"type":"broadcast","event":"${event}","payload":1}`, 'reserved_event']),
   ['an event with a newline', '{"type":"broadcast","event":"a\\ndata: forged","payload":1}', 'invalid_name'],
-  ['a token that is none', '{"type":"auth","token":"x"}', 'unauthorized'],
-  ['a token of 900 kB', `{"type":"auth","token":"${'e'.repeat(900_000)}"}`, 'unauthorized'],
+  ['a token that is none', '{"type":"auth","token":"x"}', 'token_invalid'],
+  ['a token of 900 kB', `{"type":"auth","token":"${'e'.repeat(900_000)}"}`, 'token_invalid'],
 ];
 
 for (const [what, text, code] of MISTAKES) {

@@ -1,11 +1,11 @@
 // What an HTTP client can send that it must not.
 
 import assert from 'node:assert/strict';
-import { createHmac } from 'node:crypto';
 import { attack, health, many } from './lib/attack.mjs';
 import { H2_PREFACE, UPGRADE, fieldBlock, h2, h2Frames, httpRequest, request, upgradeRequest } from './lib/peer.mjs';
 import { get, room, until } from './lib/server.mjs';
 import { Socket } from './lib/socket.mjs';
+import { base64, sealed } from './lib/token.mjs';
 
 const HOST = 'Host: 127.0.0.1';
 const CLOSE = 'Connection: close';
@@ -245,11 +245,7 @@ for (const [what, head, body] of [
 }
 
 const SECRET = 'a secret of at least thirty-two bytes';
-const base64 = (value) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');
-const signed = (claims, { header = { alg: 'HS256', typ: 'JWT' }, key = SECRET, hash = 'sha256' } = {}) => {
-  const text = `${base64(header)}.${base64(claims)}`;
-  return `${text}.${createHmac(hash, key).update(text).digest('base64url')}`;
-};
+const signed = (claims, { key = SECRET, ...more } = {}) => sealed(claims, key, more);
 const LATER = 4_000_000_000;
 const alice = { sub: 'alice', exp: LATER };
 const TOKENS = [
@@ -285,7 +281,7 @@ attack('tokens that prove nothing are refused at every door', async ({ server })
       const answer = await get(`${server.http}${path}`, { headers: { authorization: `Bearer ${token}` } });
       assert.equal(answer.status, 401, `${what} at ${path}`);
     }
-    assert.equal((await socket.ask({ type: 'auth', token })).code, 'unauthorized', what);
+    assert.match((await socket.ask({ type: 'auth', token })).code, /^token_/, what);
   }
   assert.equal((await socket.ask({ type: 'auth', token: signed({ ...alice, sub: 'bob' }) })).code, 'forbidden');
   await socket.close();

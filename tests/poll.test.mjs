@@ -386,7 +386,7 @@ describe('an error', () => {
     ['for a limit that is no number', '/api/rooms/live:x/events?limit=-1', {}, 400, 'invalid_field'],
     ['for the inbox of somebody', '/api/rooms/inbox:bob/events', {}, 403, 'forbidden'],
     ['for a room that is not UTF-8', '/api/rooms/%ff/events', {}, 400, 'invalid_name'],
-    ['for an invalid token', '/api/rooms/live:x/events?token=x', {}, 401, 'unauthorized'],
+    ['for an invalid token', '/api/rooms/live:x/events?token=x', {}, 401, 'token_invalid'],
     ['for a foreign page', '/api/rooms/live:x/events', { headers: { Origin: 'https://evil.example' } }, 403, 'origin_refused'],
   ]) {
     test(`${what} is ${status} with a code and a sentence in JSON`, async () => {

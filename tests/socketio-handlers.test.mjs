@@ -5,10 +5,11 @@ import { createRequire } from 'node:module';
 import { after, before, describe, test } from 'node:test';
 import * as msgpack from 'socket.io-msgpack-parser';
 import { Polling, SEPARATOR, Socket as Engine, ask } from './lib/engine.mjs';
-import { Example, token } from './lib/example.mjs';
+import { Example } from './lib/example.mjs';
 import { Client, WAYS } from './lib/io.mjs';
 import { get, until, within } from './lib/server.mjs';
 import { Socket as Native } from './lib/socket.mjs';
+import { token } from './lib/token.mjs';
 
 const io2 = createRequire(import.meta.url)('socket.io-client-2');
 const SECRET = 'a secret of at least thirty-two bytes';
@@ -402,6 +403,28 @@ describe('who leaves', () => {
     assert.deepEqual(watcher.reasons, [], 'who answers stays');
     socket.ws.terminate();
   });
+
+  for (const [way, transports] of [['a WebSocket', ['websocket']], ['polling', ['polling']]]) {
+    test(`because it asks for much and takes nothing of it (${way})`, async (t) => {
+      const watcher = await opener(t, '/leaving')({ at: others.quick });
+      const greedy = await opener(t, '/acks')({ at: others.quick, perMessageDeflate: false, transports });
+      const { id } = await beside(greedy, '/leaving');
+      const { transport } = greedy.engine;
+      if (way === 'polling') transport.pause(() => {});
+      else transport.ws.pause();
+      const ask = upTo(500).map((n) => `42/acks,${n}["page",${n},true]`);
+      if (way === 'polling') {
+        const url = `${others.quick.http}/socket.io/?EIO=4&transport=polling&sid=${greedy.engine.id}`;
+        get(url, { method: 'POST', body: ask.join(SEPARATOR) }).catch(() => {});
+      } else {
+        for (const packet of ask) transport.ws.send(packet);
+      }
+      const [left] = await watcher.event('left');
+      assert.equal(left, id);
+      assert.deepEqual(watcher.reasons, []);
+      transport.ws?.terminate();
+    });
+  }
 
   for (const [how, at] of [['axum::serve', () => server], ['a tower service', () => others.tower]]) {
     test(`because it does not read what must not be lost (${how})`, async (t) => {

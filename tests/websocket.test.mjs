@@ -779,7 +779,7 @@ describe('a token', () => {
   test('that is invalid in an auth frame is refused, and the connection stays who it was', async () => {
     const socket = await client({ path: `/ws?token=${await server.token('erin')}` });
     const { error, code } = await socket.ask({ type: 'auth', token: 'nonsense' });
-    assert.deepEqual([error, code], ['Invalid authentication token', 'unauthorized']);
+    assert.deepEqual([error, code], ['Invalid authentication token', 'token_invalid']);
     assert.equal((await (await client()).ask({ type: 'direct', userId: 'erin', payload: 1 })).payload?.delivered, 1);
   });
 

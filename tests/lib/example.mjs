@@ -1,7 +1,6 @@
 // A process of one of the library's examples: a free loopback port, ended by its process id.
 
 import { spawn } from 'node:child_process';
-import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -33,12 +32,4 @@ export class Example {
     if (this.process.exitCode === null && this.process.signalCode === null) this.process.kill('SIGKILL');
     await this.exited;
   }
-}
-
-const base64 = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
-
-/** A token that says who somebody is, as any application signs one. */
-export function token(user, secret) {
-  const text = `${base64({ alg: 'HS256', typ: 'JWT' })}.${base64({ sub: user, exp: 4_000_000_000 })}`;
-  return `${text}.${createHmac('sha256', secret).update(text).digest('base64url')}`;
 }

@@ -66,7 +66,7 @@ impl Default for Classes {
         for unkept in ["signal", "sio"] {
             classes.set(unkept, Class { keep: Keep::None });
         }
-        for stored in ["feed", "chat", "doc"] {
+        for stored in ["feed", "chat", "doc", "sys"] {
             classes.set(stored, Class { keep: Keep::Store(None) });
         }
         classes.set("inbox", Class { keep: Keep::Store(Some(Duration::from_secs(30 * 24 * 3600))) });

@@ -19,7 +19,7 @@ use crate::ids::{ClientId, Epoch, Name, Position, RoomName, Seq};
 use crate::log::{Appended, Log, LogError, Page, Span};
 use crate::memory::{MemoryLimits, MemoryLog};
 use crate::message::{Dialect, Draft, Encoders, Message, Wire};
-use crate::outbox::{Outbox, OutboxLimits};
+use crate::outbox::{Notice, Outbox, OutboxLimits};
 use crate::reader::{Interest, Reader, Watch};
 use crate::registry::Registry;
 use crate::room::{Accepted, ReaderKey, Room, RoomKey};
@@ -251,9 +251,11 @@ impl Hub {
     /// Makes a connection known: to those who send to it directly, and to its shard, which reminds it of its
     /// heartbeat every `period` seconds.
     pub fn enter(&self, outbox: Arc<Outbox>, user: Option<Name>, period: u32) -> Seat {
-        self.0.registry.add(&outbox, user.as_ref());
+        self.0.registry.add(&outbox);
         outbox.shard().enter(&outbox, period);
-        Seat { hub: self.clone(), outbox, user }
+        let mut seat = Seat { hub: self.clone(), outbox, users: Vec::new() };
+        seat.identify(user);
+        seat
     }
 
     /// Attaches a connection to a room as a reader, behind the room's head: call [`Reader::live`] or page with
@@ -361,6 +363,15 @@ impl Hub {
         self.0.registry.user(user).iter().filter(|outbox| self.offer(outbox, message)).count()
     }
 
+    /// Has the connections of a user, or all, told [`Notice::Due`].
+    pub fn remind(&self, user: Option<&Name>) {
+        let theirs = match user {
+            Some(user) => self.0.registry.user(user),
+            None => self.0.registry.everybody(),
+        };
+        theirs.iter().for_each(|outbox| outbox.notify(Notice::Due));
+    }
+
     /// The frame of a message for one wire and dialect.
     pub fn frame(&self, message: &Message, wire: Wire, dialect: Dialect) -> bytes::Bytes {
         message.frame(wire, dialect, &self.0.encoders)
@@ -383,7 +394,7 @@ impl Hub {
         self.0.shards.iter().map(ShardHandle::connections).sum()
     }
 
-    /// Rooms with readers or waiters on this node.
+    /// Rooms with readers or waiters on this node, but for those of class `sys`, which the server itself reads.
     pub fn rooms(&self) -> usize {
         self.0.room_count.load(Ordering::Relaxed)
     }
@@ -481,7 +492,7 @@ impl Hub {
         let room = match rooms.entry(name.clone()) {
             Entry::Occupied(entry) => Arc::clone(entry.get()),
             Entry::Vacant(entry) => {
-                self.0.room_count.fetch_add(1, Ordering::Relaxed);
+                self.0.room_count.fetch_add(counted(name), Ordering::Relaxed);
                 let key = RoomKey(self.0.number());
                 let room = Room::new(name.clone(), key, log, hold, self.0.shards.len(), &self.0.tails);
                 Arc::clone(entry.insert(Arc::new(room)))
@@ -641,25 +652,37 @@ async fn compare_heads(inner: Arc<Inner>) {
 pub struct Seat {
     hub: Hub,
     outbox: Arc<Outbox>,
-    user: Option<Name>,
+    /// Mostly one, or none.
+    users: Vec<Name>,
 }
 
 impl Seat {
-    /// The connection turns out to belong to a user.
+    /// Has the session told [`Notice::Due`] when this time is over, to the second, or before.
+    pub fn remind(&self, after: Duration) {
+        self.outbox.shard().remind(&self.outbox, after);
+    }
+
+    /// The connection turns out to belong to a user, perhaps besides another.
     pub fn identify(&mut self, user: Option<Name>) {
-        let registry = &self.hub.0.registry;
-        registry.remove(&self.outbox, self.user.as_ref());
-        registry.add(&self.outbox, user.as_ref());
-        self.user = user;
+        if let Some(user) = user.filter(|user| !self.users.contains(user)) {
+            self.hub.0.registry.identify(&self.outbox, &user);
+            self.users.reserve_exact(1);
+            self.users.push(user);
+        }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         self.outbox.end();
-        self.hub.0.registry.remove(&self.outbox, self.user.as_ref());
+        self.hub.0.registry.remove(&self.outbox, &self.users);
         self.outbox.shard().leave(&self.outbox);
     }
+}
+
+/// What a room is in the count of rooms.
+pub(crate) fn counted(room: &RoomName) -> usize {
+    usize::from(!room.as_str().starts_with("sys:"))
 }
 
 fn steady(period: Duration) -> tokio::time::Interval {

@@ -79,6 +79,9 @@ pub enum Notice {
     Behind(ReaderKey, Position),
     /// Time for a sign of life.
     Heartbeat,
+    /// The time that [`Seat::remind`](crate::Seat::remind) was given is over, or somebody wants it looked at again
+    /// whether the session may go on ([`Hub::remind`](crate::Hub::remind)).
+    Due,
     /// The server is about to stop.
     Shutdown,
     /// Something could not be queued that must not be lost.

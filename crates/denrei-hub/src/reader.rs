@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::bus::Subject;
 use crate::cursor::Cursor;
-use crate::hub::{Hub, Inner, lock};
+use crate::hub::{Hub, Inner, counted, lock};
 use crate::ids::{Position, RoomName};
 use crate::message::Message;
 use crate::outbox::Outbox;
@@ -120,7 +120,7 @@ impl Drop for Interest {
         state.interest -= 1;
         if state.interest == 0 {
             rooms.remove(&self.room.name);
-            self.inner.room_count.fetch_sub(1, Ordering::Relaxed);
+            self.inner.room_count.fetch_sub(counted(&self.room.name), Ordering::Relaxed);
             // Under the lock, so that a later subscription to the same room comes after it.
             if let Some(cluster) = &self.inner.cluster {
                 cluster.bus().unsubscribe(&Subject::Room(self.room.name.clone()));

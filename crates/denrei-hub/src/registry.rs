@@ -17,31 +17,38 @@ struct Tables {
 }
 
 impl Registry {
-    pub(crate) fn add(&self, outbox: &Arc<Outbox>, user: Option<&Name>) {
+    pub(crate) fn add(&self, outbox: &Arc<Outbox>) {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tables.clients.insert(Arc::clone(outbox.client()), Arc::clone(outbox));
-        if let Some(user) = user {
-            tables.users.entry(user.clone()).or_default().push(Arc::clone(outbox));
-        }
     }
 
-    pub(crate) fn remove(&self, outbox: &Outbox, user: Option<&Name>) {
+    pub(crate) fn identify(&self, outbox: &Arc<Outbox>, user: &Name) {
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.users.entry(user.clone()).or_default().push(Arc::clone(outbox));
+    }
+
+    pub(crate) fn remove(&self, outbox: &Outbox, users: &[Name]) {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // A session that resumed has another connection under the same id.
         if tables.clients.get(outbox.client()).is_some_and(|present| present.number() == outbox.number()) {
             tables.clients.remove(outbox.client());
         }
-        let Some(user) = user else { return };
-        if let Some(theirs) = tables.users.get_mut(user) {
-            theirs.retain(|other| other.number() != outbox.number());
-            if theirs.is_empty() {
-                tables.users.remove(user);
+        for user in users {
+            if let Some(theirs) = tables.users.get_mut(user) {
+                theirs.retain(|other| other.number() != outbox.number());
+                if theirs.is_empty() {
+                    tables.users.remove(user);
+                }
             }
         }
     }
 
     pub(crate) fn client(&self, client: &str) -> Option<Arc<Outbox>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clients.get(client).cloned()
+    }
+
+    pub(crate) fn everybody(&self) -> Vec<Arc<Outbox>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clients.values().cloned().collect()
     }
 
     pub(crate) fn user(&self, user: &Name) -> Vec<Arc<Outbox>> {

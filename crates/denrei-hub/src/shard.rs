@@ -1,6 +1,7 @@
 //! A shard writes to the connections of one core: one turn takes all that was published since the last, and visits
 //! each reader once.
 
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -55,6 +56,8 @@ struct Inbox {
 pub(crate) enum Command {
     /// A connection begins; it wants a sign of life each so many seconds.
     Enter(Arc<Outbox>, u32),
+    /// The connection wants to be reminded after so many seconds at the latest.
+    Remind(u64, u64),
     /// It ends.
     Leave(u64),
     /// A reader of a room, which stands at `place`, begins. It is written to after [`Command::Live`] only.
@@ -125,6 +128,8 @@ enum State {
 struct Seat {
     outbox: Arc<Outbox>,
     period: u32,
+    /// The beat that it wants to be reminded at.
+    due: Option<NonZeroU64>,
 }
 
 impl ShardHandle {
@@ -156,6 +161,10 @@ impl ShardHandle {
     pub(crate) fn enter(&self, outbox: &Arc<Outbox>, period: u32) {
         self.0.connections.fetch_add(1, Ordering::Relaxed);
         self.send(Command::Enter(Arc::clone(outbox), period));
+    }
+
+    pub(crate) fn remind(&self, outbox: &Outbox, after: Duration) {
+        self.send(Command::Remind(outbox.number(), after.as_secs().saturating_add(1)));
     }
 
     pub(crate) fn leave(&self, outbox: &Outbox) {
@@ -271,7 +280,11 @@ impl Shard {
     /// One coarse wheel for all connections of the shard, instead of a timer for each.
     fn beat(&mut self) {
         self.beats += 1;
-        for (number, seat) in &self.seats {
+        for (number, seat) in &mut self.seats {
+            if seat.due.is_some_and(|due| due.get() <= self.beats) {
+                seat.due = None;
+                seat.outbox.notify(Notice::Due);
+            }
             if (number + self.beats).is_multiple_of(u64::from(seat.period)) {
                 seat.outbox.notify(Notice::Heartbeat);
             }
@@ -337,7 +350,13 @@ impl Shard {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Enter(outbox, period) => {
-                self.seats.insert(outbox.number(), Seat { outbox, period: period.max(1) });
+                self.seats.insert(outbox.number(), Seat { outbox, period: period.max(1), due: None });
+            }
+            Command::Remind(number, seconds) => {
+                if let Some(seat) = self.seats.get_mut(&number) {
+                    let due = NonZeroU64::new(self.beats.saturating_add(seconds));
+                    seat.due = seat.due.min(due).or(due);
+                }
             }
             Command::Leave(number) => {
                 self.seats.remove(&number);

@@ -16,8 +16,20 @@ pub enum Code {
     InvalidPosition,
     /// The event's name is the server's own.
     ReservedEvent,
-    /// A token is missing where one is needed.
-    Unauthorized,
+    /// A token is missing where one is needed. Send one.
+    TokenMissing,
+    /// The token is none, or no key of the server has signed it. Get another one.
+    TokenInvalid,
+    /// The token was valid until lately. Get a new one.
+    TokenExpired,
+    /// The token is not valid yet: it, or somebody's clock, is early.
+    TokenEarly,
+    /// The token is for another service.
+    TokenAudience,
+    /// The token is from somebody else than the server trusts.
+    TokenIssuer,
+    /// The token, or everything that the user had, was taken back. Sign in again.
+    TokenRevoked,
     /// This identity may not do this.
     Forbidden,
     /// The page's origin, or the host it asked for, is not allowed.
@@ -50,7 +62,13 @@ impl Code {
             Self::InvalidName => "invalid_name",
             Self::InvalidPosition => "invalid_position",
             Self::ReservedEvent => "reserved_event",
-            Self::Unauthorized => "unauthorized",
+            Self::TokenMissing => "token_missing",
+            Self::TokenInvalid => "token_invalid",
+            Self::TokenExpired => "token_expired",
+            Self::TokenEarly => "token_not_yet_valid",
+            Self::TokenAudience => "token_wrong_audience",
+            Self::TokenIssuer => "token_wrong_issuer",
+            Self::TokenRevoked => "token_revoked",
             Self::Forbidden => "forbidden",
             Self::OriginRefused => "origin_refused",
             Self::NotFound => "not_found",
@@ -64,6 +82,20 @@ impl Code {
         }
     }
 
+    /// What the client should do, where the sentence is fixed and does not say.
+    pub fn advice(self) -> Option<&'static str> {
+        Some(match self {
+            Self::TokenMissing => "send a token: as a bearer, in auth.token, or as the parameter token",
+            Self::TokenInvalid => "get a token from the service that this server trusts",
+            Self::TokenExpired => "get a new token",
+            Self::TokenEarly => "try again later, and set the clocks",
+            Self::TokenAudience => "get a token that is meant for this server",
+            Self::TokenIssuer => "get a token from the issuer that this server trusts",
+            Self::TokenRevoked => "sign in again",
+            _ => return None,
+        })
+    }
+
     /// The status of an HTTP answer with this code.
     pub fn status(self) -> u16 {
         match self {
@@ -73,7 +105,13 @@ impl Code {
             | Self::InvalidName
             | Self::InvalidPosition
             | Self::ReservedEvent => 400,
-            Self::Unauthorized => 401,
+            Self::TokenMissing
+            | Self::TokenInvalid
+            | Self::TokenExpired
+            | Self::TokenEarly
+            | Self::TokenAudience
+            | Self::TokenIssuer
+            | Self::TokenRevoked => 401,
             Self::Forbidden | Self::OriginRefused => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
@@ -93,6 +131,8 @@ pub mod close {
     pub const SERVICE_RESTART: u16 = 1012;
     /// A message was left unfinished for too long. Reconnect and resume.
     pub const UNFINISHED: u16 = 1008;
+    /// The token has expired or was taken back. Reconnect with a new one, and resume.
+    pub const UNAUTHORIZED: u16 = 4401;
     /// No sign of life since the last heartbeat, or nothing read for as long. Reconnect and resume.
     pub const SILENT: u16 = 4008;
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use denrei::NewToken;
 use denrei_hub::Name;
 
 use crate::config::{self, Settings};
@@ -77,8 +78,11 @@ impl Cli {
             Command::Token { options, user, name, role, ttl } => {
                 let settings = settings(options)?;
                 let user = Name::parse(&user).map_err(|error| format!("--user: {error}"))?;
-                let token = secret::find_or_make(&settings)?.mint(&user, name.as_deref(), &role, ttl)?;
-                say(&token);
+                // As the server that has the same settings wants it.
+                let tokens = &settings.config.access.tokens;
+                let (issuer, audience) = (tokens.issuer.as_deref(), tokens.audience.first().map(String::as_str));
+                let new = NewToken { name: name.as_deref(), roles: &role, ttl, issuer, audience, user: &user };
+                say(&secret::find_or_make(&settings)?.mint(&new)?);
                 Ok(())
             }
             Command::Config { check: None } => {

@@ -1,11 +1,13 @@
 //! Settings: flags before the environment, the environment before the file, the file before the defaults.
 
+mod auth;
+
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use denrei::{Config, Secret};
+use denrei::Config;
 use denrei_hub::{Class, Keep, Window};
 use denrei_proto::socketio::Parser;
 
@@ -35,20 +37,8 @@ pub(crate) fn resolve(options: Options) -> Result<Settings, String> {
         },
     };
     let mut config = Config::default();
-    let secret = options.secret.as_ref().or(file.auth.secret.as_ref());
-    let configured = secret.is_some() || file.auth.anonymous.is_some();
-    if let Some(secret) = secret {
-        config.access.secret = Some(Secret::new(secret.as_bytes()).map_err(|error| format!("auth.secret: {error}"))?);
-    }
-    let loopback = listen.ip().is_loopback();
-    if !loopback && secret.is_none() {
-        return Err(format!(
-            "{listen} can be reached by others, so say first who may come in. Set DENREI_SECRET in the environment to \
-             at least 32 random bytes, or add to denrei.toml:\n\n    [auth]\n    secret = \"…\"\n"
-        ));
-    }
-    config.access.development = loopback && !configured;
-    config.access.anonymous = file.auth.anonymous.unwrap_or(config.access.development);
+    let mut file = file;
+    auth::apply(std::mem::take(&mut file.auth), options.secret.as_deref(), listen, &mut config.access)?;
     apply(file, &mut config)?;
     Ok(Settings { listen, data, database, config })
 }

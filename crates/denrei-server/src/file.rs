@@ -31,7 +31,28 @@ pub(crate) struct File {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Auth {
     pub(crate) secret: Option<String>,
+    pub(crate) algorithm: Option<String>,
     pub(crate) anonymous: Option<bool>,
+    pub(crate) issuer: Option<String>,
+    pub(crate) audience: Option<Vec<String>>,
+    pub(crate) leeway_ms: Option<u64>,
+    pub(crate) warning_ms: Option<u64>,
+    pub(crate) user_claim: Option<String>,
+    pub(crate) roles_claim: Option<String>,
+    pub(crate) name_claim: Option<String>,
+    pub(crate) cookie: Option<String>,
+    pub(crate) jwks: Option<String>,
+    pub(crate) jwks_refresh_ms: Option<u64>,
+    pub(crate) keys: Vec<Key>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Key {
+    pub(crate) algorithm: String,
+    pub(crate) id: Option<String>,
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) secret: Option<String>,
 }
 
 #[derive(Deserialize, Default)]

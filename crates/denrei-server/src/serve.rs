@@ -51,7 +51,7 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
         let listener = listen(settings.listen).map_err(|error| said(&settings.listen.to_string(), &error))?;
         let address = listener.local_addr().map_err(|error| said("the listener has no address", &error))?;
         let stop = stopped().map_err(|error| said("signals cannot be heard", &error))?;
-        tokio::spawn(vital(denrei.hub().clone().run()));
+        tokio::spawn(vital(denrei.clone().run()));
         tracing::info!(%address, cores, "listening");
         if development {
             welcome::developer(address, &signing);

@@ -1,8 +1,9 @@
 //! What a developer sees first.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use denrei::Secret;
+use denrei::{NewToken, Secret};
 use denrei_hub::Name;
 
 use crate::cli::say;
@@ -11,7 +12,8 @@ use crate::cli::say;
 pub(crate) fn developer(address: SocketAddr, secret: &Secret) {
     let url = format!("http://{address}");
     let user = Name::parse("developer").expect("a word is a name");
-    let token = secret.mint(&user, None, &[], std::time::Duration::from_secs(24 * 3600)).unwrap_or_default();
+    let day = NewToken { ttl: Duration::from_secs(24 * 3600), ..NewToken::of(&user) };
+    let token = secret.mint(&day).unwrap_or_default();
     say(&format!(
         "
 denrei listens on {url}   (open it in a browser)

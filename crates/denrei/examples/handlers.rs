@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         places.push(Place { shard: shard.handle().clone(), runtime: Handle::current() });
         tokio::spawn(shard.run());
     }
-    tokio::spawn(denrei.hub().clone().run());
+    tokio::spawn(denrei.clone().run());
     denrei.io().on_connect(async |socket| register(&socket));
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     denrei.serve(listener, places, Router::new(), std::future::pending()).await;

@@ -1,7 +1,11 @@
 //! Who may come in: the host they asked for, the page they come from, the token they bring.
 
+use std::borrow::Cow;
+
 use denrei_proto::codes::Code;
 
+use crate::app::App;
+use crate::auth::Auth;
 use crate::config::Access;
 use crate::facts::Facts;
 use crate::identity::Identity;
@@ -34,16 +38,33 @@ pub(crate) fn admit(access: &Access, facts: &Facts<'_>) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// 401 in the words of the seed (§10.1).
-pub(crate) fn identify(access: &Access, facts: &Facts<'_>) -> Result<Identity, Refusal> {
-    let bearer = facts.one("authorization").and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().into())
-    });
-    match bearer.or_else(|| facts.parameter("token")) {
-        Some(token) => verify(access, &token),
-        None if access.anonymous => Ok(Identity::default()),
-        None => Err(Refusal::new(Code::Unauthorized, "Authentication token required")),
+pub(crate) fn identify(app: &App, facts: &Facts<'_>) -> Result<Identity, Refusal> {
+    match token(&app.auth, facts) {
+        Some(token) => app.auth.verify(&token),
+        None if app.config.access.anonymous => Ok(Identity::default()),
+        None => Err(Auth::missing()),
     }
+}
+
+/// How a token begins that stands among the subprotocols of a WebSocket, where browsers let pages say something.
+const SUBPROTOCOL: &str = "denrei.token.";
+
+/// What a request brings as its token: what is said on purpose comes before what a browser sends by itself.
+fn token<'a>(auth: &Auth, facts: &Facts<'a>) -> Option<Cow<'a, str>> {
+    let bearer = || {
+        let (scheme, token) = facts.one("authorization")?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().into())
+    };
+    let offered = || {
+        let mut offers = facts.all("sec-websocket-protocol").flat_map(|offers| offers.split(','));
+        offers.find_map(|offer| offer.trim().strip_prefix(SUBPROTOCOL)).map(Cow::Borrowed)
+    };
+    let kept = || {
+        let name = auth.cookie()?;
+        let mut cookies = facts.all("cookie").flat_map(|cookies| cookies.split(';'));
+        cookies.find_map(|cookie| cookie.trim().strip_prefix(name)?.strip_prefix('=')).map(Cow::Borrowed)
+    };
+    bearer().or_else(offered).or_else(|| facts.parameter("token")).or_else(kept)
 }
 
 /// What tells a browser that an admitted page may read the answer; nothing where no page asks.
@@ -57,23 +78,25 @@ pub(crate) fn cors(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Reads a token.
-pub(crate) fn verify(access: &Access, token: &str) -> Result<Identity, Refusal> {
-    match &access.secret {
-        Some(secret) => secret.verify(token),
-        None => Err(Refusal::new(Code::Unauthorized, "Invalid authentication token")),
-    }
-}
-
 fn may_connect(access: &Access, origin: &str, host: Option<&str>) -> bool {
+    let listed = access.origins.iter().any(|allowed| fits(allowed, origin));
     // Browsers write an origin without a path, in lower case; `null` is a page that is nobody's.
     let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
     let Some(authority) = authority.filter(|authority| !authority.contains(['/', '@', '?', '#'])) else {
-        return access.origins.iter().any(|allowed| allowed == origin);
+        return listed;
     };
-    host.is_some_and(|host| host.eq_ignore_ascii_case(authority))
+    listed
+        || host.is_some_and(|host| host.eq_ignore_ascii_case(authority))
         || (access.development && is_loopback(name_of(authority)))
-        || access.origins.iter().any(|allowed| allowed == origin)
+}
+
+/// Whether an origin is one that is allowed: the same, or below `*.` of the same scheme and port.
+fn fits(allowed: &str, origin: &str) -> bool {
+    let Some((scheme, domain)) = allowed.split_once("://*") else { return allowed == origin };
+    let Some(authority) = origin.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://")) else { return false };
+    // The domain begins with its dot: `https://evil-app.example` is not below `*.app.example`.
+    let label = domain.starts_with('.').then(|| authority.strip_suffix(domain)).flatten();
+    label.is_some_and(|label| !label.is_empty() && !label.contains(['/', '@', '?', '#', ':']))
 }
 
 /// The host without its port.

@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use http::request::Parts;
 use tokio::sync::watch;
 
+use crate::auth::Auth;
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::policy::{self, Action, Policy};
@@ -35,6 +36,7 @@ pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) hub: Hub,
     pub(crate) io: Io,
+    pub(crate) auth: Arc<Auth>,
     pub(crate) policy: Box<dyn Policy>,
     pub(crate) started: Instant,
     /// Connections of every kind, those that have not said yet what they want included.
@@ -60,11 +62,13 @@ impl App {
             acks: config.socketio.acks,
             attachments: config.socketio.packets.attachments,
         };
-        let io = Io::new(hub.clone(), limits);
+        let auth = Arc::new(Auth::new(config.access.secret.as_ref(), &config.access.tokens));
+        let io = Io::new(hub.clone(), limits, Arc::clone(&auth));
         let client_files = config.socketio.client_files.as_deref().map(Bundle::read).unwrap_or_default();
         Self {
             config,
             hub,
+            auth,
             policy,
             started: Instant::now(),
             open: AtomicUsize::new(0),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use denrei_hub::HubConfig;
 use denrei_proto::ws::DeflateConfig;
 
+use crate::auth::Tokens;
 use crate::identity::Secret;
 
 /// Settings of a server.
@@ -37,10 +38,12 @@ pub struct Access {
     pub development: bool,
     /// Whether clients may connect without a token. Default false.
     pub anonymous: bool,
-    /// What tokens are signed with (HS256). Without one, every token is refused.
+    /// What the server's own tokens are signed with. Without it and without keys in `tokens`, every token is refused.
     pub secret: Option<Secret>,
-    /// Origins whose pages may connect, exactly as browsers write them (`https://app.example`), besides the server's
-    /// own. Default none.
+    /// What tokens must say, and who else may have signed them.
+    pub tokens: Tokens,
+    /// Origins whose pages may connect, as browsers write them (`https://app.example`), besides the server's own;
+    /// `https://*.app.example` means all below that name. Default none.
     pub origins: Vec<String>,
 }
 
@@ -162,7 +165,13 @@ pub struct Shutdown {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            access: Access { development: false, anonymous: false, secret: None, origins: Vec::new() },
+            access: Access {
+                development: false,
+                anonymous: false,
+                secret: None,
+                tokens: Tokens::default(),
+                origins: Vec::new(),
+            },
             limits: Limits {
                 message: 1 << 20,
                 fragments: 1024,

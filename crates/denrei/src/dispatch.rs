@@ -202,15 +202,3 @@ pub(crate) fn refused(reference: Option<Ref<'_>>, refusal: &Refusal) -> bytes::B
     let Refusal { code, sentence, retry_after_ms } = refusal;
     Answer::Error { reference, code: *code, sentence, retry_after_ms: *retry_after_ms }.encode()
 }
-
-impl Session {
-    /// Takes a new token: the same user's, or an anonymous client's first.
-    fn authenticate(&mut self, token: &str) -> Result<(), Refusal> {
-        let identity = crate::admission::verify(&self.app.config.access, token)?;
-        if self.identity.user.is_some() && self.identity.user != identity.user {
-            return Err(Refusal::new(Code::Forbidden, "the token belongs to another user"));
-        }
-        self.identify(identity);
-        Ok(())
-    }
-}

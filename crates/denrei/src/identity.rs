@@ -1,15 +1,13 @@
 //! Who a client is: what its token says, or nobody.
 
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use denrei_hub::Name;
-use denrei_proto::codes::Code;
-use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::{Deserialize, Serialize};
+use denrei_hub::{Name, random_token};
+use jsonwebtoken::{EncodingKey, Header};
+use serde::Serialize;
 
-use crate::refusal::Refusal;
+use crate::auth::{Algorithm, Credential, InvalidKey, Key, now};
 
 /// Who a client is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,84 +17,113 @@ pub struct Identity {
     pub user: Option<Name>,
     /// The user's roles.
     pub roles: Vec<String>,
+    /// The user's name, for people.
+    pub name: Option<Box<str>>,
+    /// What it was shown with.
+    pub(crate) credential: Option<Box<Credential>>,
 }
 
-/// What tokens are signed with. Shown nowhere.
+impl Identity {
+    /// Whether the user has a role.
+    pub fn has_role(&self, role: &str) -> bool {
+        self.roles.iter().any(|own| own == role)
+    }
+}
+
+/// What the server's own tokens are signed with. Shown nowhere.
 #[derive(Clone)]
-pub struct Secret(Vec<u8>);
+pub struct Secret {
+    algorithm: Algorithm,
+    bytes: Vec<u8>,
+}
 
 impl Secret {
-    /// The shortest secret, in bytes: as long as the hash (RFC 7518 §3.2).
-    pub const SHORTEST: usize = 32;
-
-    /// Takes a secret.
+    /// Takes a secret for HS256, of at least 32 bytes.
     ///
     /// # Errors
-    /// A sentence when it is too short to be one.
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, String> {
+    /// It is too short to be one.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, InvalidKey> {
+        Self::of(Algorithm::Hs256, bytes)
+    }
+
+    /// Takes a secret for one of the algorithms that have one, at least as long as its hash.
+    ///
+    /// # Errors
+    /// It is too short, or the algorithm has public keys.
+    pub fn of(algorithm: Algorithm, bytes: impl Into<Vec<u8>>) -> Result<Self, InvalidKey> {
         let bytes = bytes.into();
-        if bytes.len() < Self::SHORTEST {
-            return Err(format!("a secret of {} bytes is shorter than the least of {}", bytes.len(), Self::SHORTEST));
-        }
-        Ok(Self(bytes))
+        Key::secret(algorithm, &bytes)?;
+        Ok(Self { algorithm, bytes })
     }
 
     /// Signs a token that says who somebody is.
     ///
     /// # Errors
     /// A sentence when the cryptography library fails.
-    pub fn mint(&self, user: &Name, name: Option<&str>, roles: &[String], ttl: Duration) -> Result<String, String> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let claims = Claims {
-            sub: user.as_str().to_owned(),
-            name: name.map(str::to_owned),
-            roles: roles.to_vec(),
-            iat: Some(now.as_secs()),
-            exp: (now + ttl).as_secs(),
-        };
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(&self.0))
+    pub fn mint(&self, claims: &NewToken<'_>) -> Result<String, String> {
+        let header = Header::new(self.algorithm.library());
+        jsonwebtoken::encode(&header, &claims.to_claims(), &EncodingKey::from_secret(&self.bytes))
             .map_err(|error| error.to_string())
     }
 
-    /// Reads a token: HS256 and nothing else, whatever its header says; `exp` and `sub` must be there (RFC 8725).
-    ///
-    /// # Errors
-    /// 401 in the words of the seed (§10.1).
-    pub fn verify(&self, token: &str) -> Result<Identity, Refusal> {
-        let invalid = || Refusal::new(Code::Unauthorized, "Invalid authentication token");
-        if token.len() > LONGEST_TOKEN {
-            return Err(invalid());
-        }
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = 30;
-        validation.validate_nbf = true;
-        validation.set_required_spec_claims(&["exp", "sub"]);
-        match jsonwebtoken::decode::<Claims>(token, &DecodingKey::from_secret(&self.0), &validation) {
-            Ok(token) => {
-                let user = Name::parse(&token.claims.sub).map_err(|_| invalid())?;
-                Ok(Identity { user: Some(user), roles: token.claims.roles })
-            }
-            Err(error) if *error.kind() == ErrorKind::ExpiredSignature => {
-                Err(Refusal::new(Code::Unauthorized, "Token expired"))
-            }
-            Err(_) => Err(invalid()),
-        }
+    /// What verifies its tokens.
+    pub(crate) fn key(&self) -> Key {
+        Key::secret(self.algorithm, &self.bytes).expect("a secret is long enough")
     }
 }
 
-/// Longer tokens are refused before any cryptography.
-const LONGEST_TOKEN: usize = 8 * 1024;
+/// What a new token says.
+#[derive(Clone, Debug)]
+pub struct NewToken<'a> {
+    /// The user.
+    pub user: &'a Name,
+    /// The user's name, for people.
+    pub name: Option<&'a str>,
+    /// The user's roles.
+    pub roles: &'a [String],
+    /// How long it is valid.
+    pub ttl: Duration,
+    /// Who it is from and for, where the server asks.
+    pub issuer: Option<&'a str>,
+    /// Whom it is for, where the server asks.
+    pub audience: Option<&'a str>,
+}
 
-#[derive(Serialize, Deserialize)]
-struct Claims {
-    sub: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    roles: Vec<String>,
-    #[serde(default)]
-    iat: Option<u64>,
-    exp: u64,
+impl<'a> NewToken<'a> {
+    /// A token for a user, valid for an hour.
+    pub fn of(user: &'a Name) -> Self {
+        Self { user, name: None, roles: &[], ttl: Duration::from_secs(3600), issuer: None, audience: None }
+    }
+
+    fn to_claims(&self) -> impl Serialize + use<'a> {
+        #[derive(Serialize)]
+        struct Claims<'a> {
+            sub: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            name: Option<&'a str>,
+            #[serde(skip_serializing_if = "<[String]>::is_empty")]
+            roles: &'a [String],
+            #[serde(skip_serializing_if = "Option::is_none")]
+            iss: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            aud: Option<&'a str>,
+            jti: String,
+            iat: u64,
+            exp: u64,
+        }
+        let iat = now();
+        Claims {
+            sub: self.user.as_str(),
+            name: self.name,
+            roles: self.roles,
+            iss: self.issuer,
+            aud: self.audience,
+            // By which it can be taken back.
+            jti: random_token(16),
+            iat,
+            exp: iat.saturating_add(self.ttl.as_secs()),
+        }
+    }
 }
 
 impl fmt::Debug for Secret {

@@ -20,6 +20,7 @@
 
 mod admission;
 mod app;
+mod auth;
 mod config;
 mod dispatch;
 mod facts;
@@ -27,6 +28,7 @@ mod front;
 mod http;
 mod identity;
 mod link;
+mod outgoing;
 mod policy;
 mod refusal;
 mod session;
@@ -39,15 +41,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use denrei_hub::{Backends, Hub, Shard};
+use denrei_hub::{Backends, Class, Hub, Keep, Shard, Window};
 use tokio::net::TcpListener;
 
 pub use crate::app::AllowRequest;
 use crate::app::{App, Rules};
+pub use crate::auth::{Algorithm, InvalidKey, Key, KeySet, KeySource, Revocation, Tokens};
 pub use crate::config::{Access, Config, Limits, Poll, Shutdown, SocketIo, Sse, WebSocket};
 pub use crate::front::Place;
 pub use crate::http::not_found;
-pub use crate::identity::{Identity, Secret};
+pub use crate::identity::{Identity, NewToken, Secret};
 pub use crate::policy::{Action, OpenPolicy, Policy};
 pub use crate::refusal::Refusal;
 
@@ -55,6 +58,14 @@ pub use crate::refusal::Refusal;
 #[derive(Clone)]
 pub struct Denrei {
     app: Arc<App>,
+}
+
+/// Whether the server may ask what is at an address: with `https`, or `http` on this machine.
+///
+/// # Errors
+/// A sentence for the operator.
+pub fn check_address(address: &str) -> Result<(), String> {
+    outgoing::checked(address).map(drop)
 }
 
 impl Denrei {
@@ -67,14 +78,19 @@ impl Denrei {
         for shard in shards {
             tokio::spawn(shard.run());
         }
-        tokio::spawn(denrei.app.hub.clone().run());
+        tokio::spawn(denrei.clone().run());
         denrei
     }
 
     /// A server of these parts. The caller runs the shards, each on the runtime that serves its connections, and
-    /// [`Hub::run`] once. They end by a panic only, and should end the process with them: what is left would take
+    /// [`Denrei::run`] once. They end by a panic only, and should end the process with them: what is left would take
     /// connections and not write to them.
-    pub fn with(config: Config, parts: Parts) -> (Self, Vec<Shard>) {
+    pub fn with(mut config: Config, parts: Parts) -> (Self, Vec<Shard>) {
+        if parts.backends.store.is_none() {
+            // What was taken back stays so until the server ends.
+            let keep = Keep::Memory(Window { events: usize::MAX, age: Duration::MAX, bytes: usize::MAX });
+            config.hub.classes.set("sys", Class { keep });
+        }
         let encoders = wires::encoders(config.websocket.deflate, config.socketio.packets.attachments);
         let Parts { backends, policy, allow_request, engine } = parts;
         let (hub, shards) = Hub::new(config.hub.clone(), encoders, backends);
@@ -83,6 +99,19 @@ impl Denrei {
             socketio::admin::install(&app);
         }
         (Self { app }, shards)
+    }
+
+    /// Keeps house for as long as the server runs: rooms, keys, what was taken back.
+    pub async fn run(self) {
+        tokio::join!(self.app.hub.clone().run(), self.app.auth.run(&self.app.hub));
+    }
+
+    /// Takes a token back, or all of a user's, on every node: live sessions end at once. Done when it is kept.
+    ///
+    /// # Errors
+    /// It could not be kept; nothing was taken back.
+    pub async fn revoke(&self, revocation: Revocation) -> Result<(), Refusal> {
+        self.app.auth.revoke(&self.app.hub, revocation).await
     }
 
     /// The rooms.

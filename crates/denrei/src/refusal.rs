@@ -33,6 +33,9 @@ impl Refusal {
     /// The body of an HTTP answer.
     pub fn body(&self) -> String {
         let mut body = json!({"error": self.sentence, "code": self.code.as_str()});
+        if let Some(advice) = self.code.advice() {
+            body["advice"] = advice.into();
+        }
         if let Some(after) = self.retry_after_ms {
             body["retryAfter"] = after.into();
         }

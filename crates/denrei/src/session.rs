@@ -11,6 +11,7 @@ use denrei_proto::codes::Code;
 use tokio::time::Instant;
 
 use crate::app::{App, Open};
+use crate::auth::Standing;
 use crate::identity::Identity;
 use crate::link::{Link, Woke};
 use crate::policy::Action;
@@ -47,6 +48,8 @@ pub(crate) enum Attention {
     Shutdown,
     /// The client is too slow for what must not be lost.
     Overflow,
+    /// Time to see how the client stands.
+    Due,
 }
 
 /// What to write, in a transport's own words.
@@ -58,11 +61,22 @@ pub(crate) enum Owed<'a> {
     Gap(&'a RoomName, u64, &'a Position),
 }
 
+/// How an identity stands, and when to look again.
+fn remind(app: &App, seat: &Seat, identity: &Identity) -> Standing {
+    let standing = app.auth.standing(identity);
+    match &standing {
+        Standing::Good(Some(time)) | Standing::Expiring(_, time) => seat.remind(*time),
+        Standing::Good(None) | Standing::Over(_) => {}
+    }
+    standing
+}
+
 impl Session {
     pub(crate) fn new(open: Open, outbox: Arc<Outbox>, identity: Identity, heartbeat: Duration) -> Self {
         let period = u32::try_from(heartbeat.as_secs()).unwrap_or(u32::MAX).max(1);
         let app = Arc::clone(open.app());
         let seat = app.hub.enter(Arc::clone(&outbox), identity.user.clone(), period);
+        remind(&app, &seat, &identity);
         if app.is_stopping() {
             // It came in before the server began to stop, and was not there yet when everybody was told.
             outbox.notify(Notice::Shutdown);
@@ -72,8 +86,29 @@ impl Session {
 
     /// The client turns out to be somebody.
     pub(crate) fn identify(&mut self, identity: Identity) {
-        self.seat.identify(identity.user.clone());
+        self.answer_for(&identity);
         self.identity = identity;
+    }
+
+    /// The client brings a new token: the same user's, or an anonymous client's first.
+    pub(crate) fn authenticate(&mut self, token: &str) -> Result<(), Refusal> {
+        let identity = self.app.auth.verify(token)?;
+        if self.identity.user.is_some() && self.identity.user != identity.user {
+            return Err(Refusal::new(Code::Forbidden, "the token belongs to another user"));
+        }
+        self.identify(identity);
+        Ok(())
+    }
+
+    /// The client is also this one, in one of its namespaces.
+    pub(crate) fn answer_for(&mut self, identity: &Identity) {
+        self.seat.identify(identity.user.clone());
+        remind(&self.app, &self.seat, identity);
+    }
+
+    /// How one whom the session answers for stands; asks to be reminded when that may change.
+    pub(crate) fn standing(&self, identity: &Identity) -> Standing {
+        remind(&self.app, &self.seat, identity)
     }
 
     /// Becomes a reader of a room; not written to before [`Session::follow`]. Joining again begins anew.
@@ -142,6 +177,8 @@ impl Session {
                 Notice::Behind(reader, place) => self.fall_behind(reader, place),
                 Notice::Heartbeat if attention.is_none() => attention = Some(Attention::Heartbeat),
                 Notice::Heartbeat => {}
+                // Before the heartbeat, which comes again.
+                Notice::Due => attention = Some(Attention::Due),
                 Notice::Shutdown => attention = Some(Attention::Shutdown),
                 Notice::Overflow => attention = Some(Attention::Overflow),
             }

@@ -22,7 +22,7 @@ async fn a_message_goes_from_one_transport_to_the_others_in_order_and_a_reader_r
     let shard = shards.remove(0);
     let places = vec![Place { shard: shard.handle().clone(), runtime: Handle::current() }];
     tokio::spawn(shard.run());
-    tokio::spawn(denrei.hub().clone().run());
+    tokio::spawn(denrei.clone().run());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (stop, stopped) = oneshot::channel::<()>();

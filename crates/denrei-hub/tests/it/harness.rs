@@ -293,6 +293,8 @@ impl Session {
             }
             Notice::Heartbeat => drop(self.told.heartbeats.fetch_add(1, Ordering::SeqCst)),
             Notice::Shutdown => self.told.shutdown.store(true, Ordering::SeqCst),
+            // Nobody here is reminded of anything.
+            Notice::Due => {}
             Notice::Overflow => self.told.overflow.store(true, Ordering::SeqCst),
         }
     }

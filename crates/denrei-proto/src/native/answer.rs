@@ -79,6 +79,11 @@ pub enum Answer<'a> {
         /// The epoch of the numbers.
         epoch: &'a str,
     },
+    /// The client's token expires soon: the connection ends then, unless `auth` brings a new one.
+    Expiring {
+        /// ms since 1970.
+        expires_at: u64,
+    },
     /// The server is about to stop.
     Shutdown {
         /// When to reconnect, in ms.
@@ -125,6 +130,9 @@ impl Answer<'_> {
                 .field("to", |out| number(out, to))
                 .field("epoch", |out| string(out, epoch))
                 .finish(),
+            Answer::Expiring { expires_at } => {
+                Frame::new("expiring").field("expiresAt", |out| number(out, expires_at)).finish()
+            }
             Answer::Shutdown { reconnect_delay_ms } => Frame::new("shutdown")
                 .field("message", |out| string(out, Self::SHUTDOWN))
                 .field("reconnectDelay", |out| number(out, reconnect_delay_ms))

@@ -2,13 +2,19 @@ use super::*;
 
 fn config(text: &str) -> Result<Config, String> {
     let mut config = Config::default();
-    apply(parse(text)?, &mut config)?;
+    let mut file = parse(text)?;
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    auth::apply(std::mem::take(&mut file.auth), None, address, &mut config.access)?;
+    apply(file, &mut config)?;
     Ok(config)
 }
 
 #[test]
 fn the_printed_defaults_are_the_defaults() {
-    let printed = config(file::DEFAULTS).unwrap();
+    let mut printed = config(file::DEFAULTS).unwrap();
+    // That of an address that others cannot reach.
+    assert!(printed.access.development && printed.access.anonymous);
+    (printed.access.development, printed.access.anonymous) = (false, false);
     assert_eq!(format!("{printed:#?}"), format!("{:#?}", Config::default()));
 }
 
@@ -24,6 +30,16 @@ fn unknown_settings_and_impossible_values_are_errors_that_name_the_setting() {
         ("[socketio]\npath = \"/{x}/\"", "socketio.path"),
         ("[socketio]\ncookie = \"a b\"", "socketio.cookie"),
         ("[socketio]\nparser = \"xml\"", "xml"),
+        ("[auth]\nsecret = \"short\"", "auth.secret"),
+        ("[auth]\nalgorithm = \"none\"", "auth.algorithm"),
+        ("[auth]\nalgorithm = \"HS512\"", "auth.algorithm"),
+        ("[auth]\nalgorithm = \"HS512\"\nsecret = \"0123456789abcdef0123456789abcdef\"", "64"),
+        ("[auth]\njwks = \"http://id.example/keys\"", "https"),
+        ("[auth]\njwks = \"./nowhere.json\"", "nowhere.json"),
+        ("[auth]\njwks_refresh_ms = 1000", "auth.jwks"),
+        ("[[auth.keys]]\nalgorithm = \"RS256\"", "number 1"),
+        ("[[auth.keys]]\nalgorithm = \"RS256\"\nsecret = \"0123456789abcdef0123456789abcdef\"", "public key"),
+        ("[[auth.keys]]\nalgorithm = \"ES256\"\nfile = \"./nowhere.pem\"", "nowhere.pem"),
         ("[classes.x]\nkeep = \"disk\"", "disk"),
         ("[classes.x]\nkeep = \"none\"\nevents = 3", "classes.x"),
         ("[classes.x]\nkeep = \"store\"\nbytes = 3", "classes.x"),

@@ -5,6 +5,7 @@ fn access(development: bool, origins: &[&str]) -> Access {
         development,
         anonymous: true,
         secret: None,
+        tokens: Default::default(),
         origins: origins.iter().map(|&origin| origin.to_owned()).collect(),
     }
 }
@@ -68,4 +69,28 @@ fn elsewhere_the_own_origin_and_the_listed_ones_are_let_in_exactly() {
 #[test]
 fn two_origins_are_none_that_is_allowed() {
     assert!(!admitted(&access(true, &[]), "localhost", &["http://localhost", "http://localhost"]));
+}
+
+#[test]
+fn a_star_stands_for_what_is_below_a_name() {
+    let access = access(false, &["https://*.app.example", "http://*.dev.example:3000", "https://*evil.example"]);
+    for origin in ["https://a.app.example", "https://a.b.app.example", "http://x.dev.example:3000"] {
+        assert!(admitted(&access, "rt.example", &[origin]), "{origin}");
+    }
+    for origin in [
+        "https://app.example",
+        "https://.app.example",
+        "https://evil-app.example",
+        "http://a.app.example",
+        "https://a.app.example:444",
+        "https://a.app.example.evil.example",
+        "https://evil.example/.app.example",
+        "https://evil.example:1.app.example",
+        "https://user@a.app.example",
+        "http://x.dev.example",
+        "https://notevil.example",
+        "https://x.evil.example",
+    ] {
+        assert!(!admitted(&access, "rt.example", &[origin]), "{origin}");
+    }
 }

@@ -7,6 +7,7 @@ use axum::body::{Body, HttpBody};
 use bytes::{Bytes, BytesMut};
 use denrei_proto::codes::Code;
 use http_body_util::BodyExt;
+use serde::Deserialize;
 
 use crate::app::App;
 use crate::refusal::Refusal;
@@ -59,6 +60,21 @@ async fn collect(app: &Arc<App>, mut body: Body, most: usize) -> Result<Arrived,
         bytes.extend_from_slice(&data);
     }
     Ok(Arrived { bytes: bytes.freeze(), _held: held })
+}
+
+/// Reads a JSON object.
+pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Refusal> {
+    // serde would take an array of the fields' values for the object.
+    if !json.trim_ascii_start().starts_with(b"{") {
+        return Err(Refusal::new(Code::InvalidMessage, "Invalid message format"));
+    }
+    serde_json::from_slice(json).map_err(|error| {
+        if !error.is_data() {
+            return Refusal::new(Code::InvalidMessage, "Invalid message format");
+        }
+        let sentence = error.to_string();
+        Refusal::new(Code::InvalidField, sentence.split(" at line ").next().unwrap_or(&sentence))
+    })
 }
 
 /// A body's part of what all may hold.

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::{body, streams};
 use crate::app::{App, Publish};
+use crate::auth::Standing;
 use crate::facts::Facts;
 use crate::identity::Identity;
 use crate::policy::Action;
@@ -38,11 +39,7 @@ pub(super) async fn publish(
     let room = room_of(room)?;
     let most = app.config.limits.message;
     let body = body::read(&app, body, most).await.map_err(|unread| unread.refusal(most))?.bytes;
-    // serde would take an array of the fields' values for the object.
-    if !body.trim_ascii_start().starts_with(b"{") {
-        return Err(Refusal::new(Code::InvalidMessage, "Invalid message format"));
-    }
-    let draft: Draft<'_> = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
+    let draft: Draft<'_> = body::object(&body)?;
     let payload = draft.payload.ok_or_else(|| Refusal::new(Code::InvalidField, "payload is missing"))?.get();
     let event = draft.event.as_deref().unwrap_or("message");
     let id = draft.id.as_deref();
@@ -149,6 +146,10 @@ async fn answer(
 ) -> Result<Response, Refusal> {
     app.check(identity, Action::Read(room))?;
     let found = find(app, room, &query).await?;
+    if let Standing::Over(refusal) = app.auth.standing(identity) {
+        // It waited for long.
+        return Err(refusal);
+    }
     let next = found.next.to_string();
     if found.messages.is_empty() && !found.gap && query.wait.is_some() {
         return Ok((StatusCode::NO_CONTENT, [(POSITION, next)]).into_response());
@@ -266,14 +267,6 @@ struct Draft<'a> {
 /// A `null` that stands there is a payload, not an absent field.
 fn present<'de: 'a, 'a, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
-}
-
-fn unreadable(error: &serde_json::Error) -> Refusal {
-    if !error.is_data() {
-        return Refusal::new(Code::InvalidMessage, "Invalid message format");
-    }
-    let sentence = error.to_string();
-    Refusal::new(Code::InvalidField, sentence.split(" at line ").next().unwrap_or(&sentence))
 }
 
 fn room_of(room: Result<Path<String>, PathRejection>) -> Result<RoomName, Refusal> {

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use denrei_proto::codes::Code;
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, StatusCode};
@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::facts::Facts;
 use crate::refusal::Refusal;
 
+mod admin;
 mod body;
 mod events;
 mod health;
@@ -30,6 +31,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/rooms/{room}/events", get(events::poll).post(events::publish))
         .route("/api/messages", get(events::messages))
         .route("/api/events", get(events::events))
+        .route("/api/admin/revocations", post(admin::revoke))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), identify));
     let mut router = Router::new().merge(api).route("/health", get(health::health));
     if app.config.socketio.enabled {
@@ -81,7 +83,7 @@ async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
 /// Finds out who sent it; handlers take the [`crate::Identity`] as an extension.
 async fn identify(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let identity = admission::identify(&app.config.access, &Facts::of(&parts));
+    let identity = admission::identify(&app, &Facts::of(&parts));
     request = Request::from_parts(parts, body);
     match identity {
         Ok(identity) => {

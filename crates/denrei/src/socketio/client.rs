@@ -12,8 +12,8 @@ use denrei_proto::socketio::{Args, Body as Say, Decoder, Outgoing, Packet as Inc
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::admission;
 use crate::app::App;
+use crate::auth::Standing;
 use crate::dispatch::UnderWay;
 use crate::refusal::Refusal;
 use crate::session::Session;
@@ -417,8 +417,9 @@ impl Client {
         };
         let app = Arc::clone(&self.session.app);
         let name: Arc<str> = namespace.into();
+        self.session.answer_for(handshake.identity());
         if namespace == "/" && app.config.socketio.rooms && !app.io.takes_root() {
-            self.session.identity = handshake.identity().clone();
+            self.session.identify(handshake.identity().clone());
             rooms::enter(&self.session, &self.lane);
             self.seats.push((name, Seat::Rooms { _counted: InRooms::new(&app) }));
             self.join_by = None;
@@ -437,13 +438,13 @@ impl Client {
             #[serde(borrow)]
             token: Option<std::borrow::Cow<'a, str>>,
         }
-        let access = &self.session.app.config.access;
+        let known = &self.session.app.auth;
         // Where the house knows no tokens, what clients call one is the application's.
-        let auth = auth.filter(|_| access.secret.is_some());
+        let auth = auth.filter(|_| known.knows_tokens());
         let token = auth.and_then(|auth| serde_json::from_slice::<Auth<'_>>(auth).ok()?.token);
         match token {
             Some(token) => {
-                let identity = admission::verify(access, &token)?;
+                let identity = known.verify(&token)?;
                 Ok(Arc::new(self.handshake.identified(identity)))
             }
             None => match &self.refusal {
@@ -496,6 +497,34 @@ impl Client {
         for Early { id, name, args } in early {
             if !socket.receive(id, &name, args) {
                 self.full.push(socket.clone());
+            }
+        }
+    }
+
+    /// Tokens that the client has shown may be over, or be so soon, each in its namespace.
+    pub(super) fn look_again(&mut self) {
+        for (name, seat) in &mut self.seats {
+            let standing = match seat {
+                Seat::Socket(socket) => socket.standing(&self.session),
+                Seat::Rooms { .. } => self.session.standing(&self.session.identity),
+                Seat::Waiting(_) | Seat::Left => continue,
+            };
+            let (event, data) = match &standing {
+                Standing::Good(_) => continue,
+                Standing::Expiring(expires_at, _) => ("expiring", format!("[{{\"expiresAt\":{expires_at}}}]")),
+                Standing::Over(refusal) => ("unauthorized", format!("[{}]", refusal.body())),
+            };
+            let args = Args::trusted(data.into(), Vec::new());
+            self.lane.send(&Outgoing::event(name, None, event, &args, None));
+            if matches!(standing, Standing::Over(_)) {
+                match seat {
+                    Seat::Socket(socket) => socket.disconnect(false),
+                    _ => {
+                        self.session.leave_all();
+                        self.lane.send(&Outgoing::disconnect(name));
+                    }
+                }
+                *seat = Seat::Left;
             }
         }
     }

@@ -143,8 +143,9 @@ impl Connection {
         for visit in self.client.desk.visits() {
             self.receive(visit);
         }
-        // Who has too much under way is not read: its POST waits, as its WebSocket would.
-        if self.client.may_read()
+        // Who has too much under way is not read: its POST waits, as its WebSocket would. Not for the poll that takes
+        // what is queued: it may come behind.
+        if !self.client.is_busy()
             && let Some(post) = self.post.take()
         {
             self.read_post(&post);
@@ -153,6 +154,7 @@ impl Connection {
             Some(Attention::Shutdown) => self.stopping = true,
             // A client that cannot keep up with what must not be lost begins anew, and may recover.
             Some(Attention::Overflow) => self.end(Reason::TransportError),
+            Some(Attention::Due) => self.client.look_again(),
             Some(Attention::Heartbeat) | None => {}
         }
         // A request that its client has gone from has dropped its receiver, and woken us.
@@ -164,10 +166,10 @@ impl Connection {
 
     fn tick(&mut self) {
         let now = self.client.now();
-        // Who is not read cannot be blamed for being silent; who takes nothing of what kept it from being read, can.
+        // Who is not read cannot be blamed for being silent; who takes nothing of what keeps it from being read, can.
         let outbox = &self.client.session.outbox;
         let is_taking = outbox.has_moved() && outbox.is_blocked();
-        if self.client.is_busy() || is_taking {
+        if is_taking || self.client.is_busy() && !self.client.lane.is_flooded() {
             self.engine.excuse(now);
         }
         if self.engine.deadline().is_some_and(|deadline| deadline <= now) {

@@ -74,6 +74,14 @@ impl Handshake {
         &self.url
     }
 
+    fn path_without_token(&self) -> String {
+        let Some((path, query)) = self.url.split_once('?') else { return self.url.to_string() };
+        // As it is written, or with escapes.
+        let is_token = |pair: &&str| unescape(pair.split('=').next().unwrap_or_default()) == "token";
+        let rest: Vec<_> = query.split('&').filter(|pair| !is_token(pair)).collect();
+        format!("{path}?{}", rest.join("&"))
+    }
+
     /// Where the client is.
     pub fn address(&self) -> IpAddr {
         self.address
@@ -99,23 +107,38 @@ impl Handshake {
         &self.identity
     }
 
-    /// The handshake as Node's nodes and the Admin UI read it.
+    /// The handshake as Node's nodes and the Admin UI read it, without what the client showed who it is with.
     pub fn to_json(&self, auth: &Value) -> Value {
         let text = |pairs: &mut dyn Iterator<Item = (String, String)>| -> Map<String, Value> {
             pairs.map(|(name, value)| (name, value.into())).collect()
         };
         json!({
-            "headers": text(&mut self.headers().map(|(name, value)| (name.to_owned(), value.to_owned()))),
+            "headers": text(&mut self.headers().filter(|(name, _)| !SECRET_HEADERS.contains(name)).map(owned)),
             "time": date(self.issued),
             "address": self.address.to_string(),
             "xdomain": self.is_cross_domain(),
             "secure": self.secure,
             "issued": self.issued,
-            "url": &*self.url,
-            "query": text(&mut self.queries()),
-            "auth": auth,
+            "url": self.path_without_token(),
+            "query": text(&mut self.queries().filter(|(name, _)| name != "token")),
+            "auth": without_token(auth),
         })
     }
+}
+
+/// What tells of a client who it is.
+const SECRET_HEADERS: [&str; 3] = ["authorization", "cookie", "sec-websocket-protocol"];
+
+fn owned((name, value): (&str, &str)) -> (String, String) {
+    (name.to_owned(), value.to_owned())
+}
+
+fn without_token(auth: &Value) -> Value {
+    let mut auth = auth.clone();
+    if let Some(auth) = auth.as_object_mut() {
+        auth.remove("token");
+    }
+    auth
 }
 
 fn unescape(text: &str) -> String {

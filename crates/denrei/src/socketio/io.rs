@@ -13,6 +13,7 @@ use denrei_proto::socketio::Outgoing;
 use serde_json::Value;
 use tokio::runtime::Handle;
 
+use crate::auth::Auth;
 use crate::socketio::cluster::Peers;
 use crate::socketio::lane::{Lane, Order};
 use crate::socketio::listeners::{self, contained};
@@ -34,6 +35,7 @@ pub(crate) struct WeakIo(Weak<Inner>);
 struct Inner {
     hub: Hub,
     limits: Limits,
+    auth: Arc<Auth>,
     spaces: Mutex<Spaces>,
     middlewares: RwLock<Vec<Middleware>>,
     states: RwLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
@@ -67,10 +69,11 @@ enum Rule {
 type Predicate = Arc<dyn Fn(String, Value) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
 
 impl Io {
-    pub(crate) fn new(hub: Hub, limits: Limits) -> Self {
+    pub(crate) fn new(hub: Hub, limits: Limits, auth: Arc<Auth>) -> Self {
         Self(Arc::new(Inner {
             hub,
             limits,
+            auth,
             spaces: Mutex::default(),
             middlewares: RwLock::default(),
             states: RwLock::default(),
@@ -284,6 +287,10 @@ impl Io {
     pub(crate) fn meet(&self, peers: Arc<dyn Peers>) {
         // A node is of one cluster.
         let _ = self.0.peers.set(peers);
+    }
+
+    pub(crate) fn auth(&self) -> &Auth {
+        &self.0.auth
     }
 
     /// A namespace or pattern that another node names.

@@ -130,11 +130,10 @@ pub(crate) struct Caller {
 }
 
 pub(crate) fn caller(app: &App, facts: &Facts<'_>, address: IpAddr) -> Caller {
-    let access = &app.config.access;
-    let (identity, refusal) = match admission::identify(access, facts) {
+    let (identity, refusal) = match admission::identify(app, facts) {
         Ok(identity) => (identity, None),
         // Where the house knows no tokens, what clients call one is the application's.
-        Err(_) if access.anonymous && access.secret.is_none() => (Identity::default(), None),
+        Err(_) if app.config.access.anonymous && !app.auth.knows_tokens() => (Identity::default(), None),
         Err(refusal) => (Identity::default(), Some(refusal.into())),
     };
     let url = if facts.query.is_empty() { facts.path.to_owned() } else { format!("{}?{}", facts.path, facts.query) };

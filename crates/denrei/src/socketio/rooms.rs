@@ -1,12 +1,12 @@
 //! Namespace `/` where no application has taken it: rooms for a front-end that needs no server code.
 //!
-//! `join(room, since?, ack)`, `leave(room, ack)`, `publish(room, event, payload, {id}?, ack)`; what is published comes
+//! `join(room, since?, ack)`, `leave(room, ack)`, `publish(room, event, payload, {id}?, ack)`, `auth(token, ack)`; what is published comes
 //! under the event's own name, with where it stands as its last argument.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use denrei_hub::{Position, Published, RoomName};
+use denrei_hub::{Name, Position, Published, RoomName};
 use denrei_proto::codes::Code;
 use denrei_proto::engineio::Version;
 use denrei_proto::socketio::{Args, Outgoing};
@@ -54,7 +54,8 @@ pub(crate) fn event(
         },
         "leave" => leave(session, &json).map(|room| answer_with(lane, ack, &serde_json::json!({ "room": room }))),
         "publish" => publish(session, under_way, lane, ack, &json),
-        _ => Err(Refusal::new(Code::UnknownType, "this namespace knows join, leave and publish")),
+        "auth" => authenticate(session, &json).map(|answer| answer_with(lane, ack, &answer)),
+        _ => Err(Refusal::new(Code::UnknownType, "this namespace knows join, leave, publish and auth")),
     };
     if let Err(refusal) = outcome {
         refuse(lane, ack, &refusal);
@@ -115,6 +116,13 @@ fn leave(session: &mut Session, json: &[u8]) -> Result<String, Refusal> {
         return Err(Refusal::new(Code::NotFound, "this connection has not joined the room"));
     }
     Ok(room)
+}
+
+/// A new token, before the old one expires.
+fn authenticate(session: &mut Session, json: &[u8]) -> Result<serde_json::Value, Refusal> {
+    let [token]: [String; 1] = arguments(json, "auth takes a token")?;
+    session.authenticate(&token)?;
+    Ok(serde_json::json!({ "userId": session.identity.user.as_ref().map(Name::as_str) }))
 }
 
 fn publish(

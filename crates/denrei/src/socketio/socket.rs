@@ -8,11 +8,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use denrei_hub::{InvalidName, Name, Position, Reader};
+use denrei_hub::{InvalidName, Name, Notice, Position, Reader};
+use denrei_proto::codes::Code;
 use denrei_proto::engineio::Version;
 use denrei_proto::socketio::Outgoing;
 use tokio::runtime::Handle;
 
+use crate::auth::Standing;
+use crate::identity::Identity;
+use crate::refusal::Refusal;
+use crate::session::Session;
 use crate::socketio::ack::Waiting;
 use crate::socketio::cluster::Description;
 use crate::socketio::data::Kept;
@@ -30,8 +35,7 @@ pub(crate) use life::Parted;
 
 /// One client in one namespace. Cheap to clone.
 ///
-/// Its handlers run one after another, in the order in which the client sent the events, on a task that exists only
-/// while there is something to run: a slow handler holds back its own socket and nobody else, and may itself wait for
+/// Its handlers run one after another, in the order in which the client sent the events: a slow handler holds back its own socket and nobody else, and may itself wait for
 /// an answer of the client.
 #[derive(Clone)]
 pub struct Socket(Arc<Inner>);
@@ -45,6 +49,8 @@ struct Inner {
     namespace: Namespace,
     lane: Arc<Lane>,
     handshake: Arc<Handshake>,
+    /// What it was shown with lately, if that is not what the handshake says.
+    renewed: Mutex<Option<Box<Identity>>>,
     auth: Option<Bytes>,
     /// That of the connection.
     runtime: Handle,
@@ -120,6 +126,23 @@ impl Socket {
     /// The user that the client has shown to be.
     pub fn user(&self) -> Option<&str> {
         self.0.handshake.identity().user.as_ref().map(Name::as_str)
+    }
+
+    /// Takes a new token of the same user, before the one that the client came with expires: it was told so with the
+    /// event `expiring`. For handlers; roles stay those of the connection.
+    ///
+    /// # Errors
+    /// The token is none, or another user's. The old one holds on.
+    pub fn authenticate(&self, token: &str) -> Result<(), Refusal> {
+        let io = self.0.namespace.io().ok_or_else(|| Refusal::later(Code::ShuttingDown, "the server has stopped"))?;
+        let identity = io.auth().verify(token)?;
+        if identity.user != self.0.handshake.identity().user {
+            return Err(Refusal::new(Code::Forbidden, "the token belongs to another user"));
+        }
+        *lock(&self.0.renewed) = Some(Box::new(identity));
+        // So that it is reminded of the new end.
+        self.0.lane.outbox.notify(Notice::Due);
+        Ok(())
     }
 
     /// What the application keeps with the socket.
@@ -332,6 +355,12 @@ impl Socket {
     pub(crate) fn is_full(&self) -> bool {
         let is_asking = || !self.0.waiting.is_empty();
         self.0.queue.is_full(is_asking)
+    }
+
+    /// How its client stands.
+    pub(crate) fn standing(&self, session: &Session) -> Standing {
+        let renewed = lock(&self.0.renewed);
+        session.standing(renewed.as_deref().unwrap_or_else(|| self.0.handshake.identity()))
     }
 
     /// Takes the client's answer to an event.

@@ -12,6 +12,7 @@ use denrei_proto::sse::{self, Carriage, Format};
 use tokio::net::TcpStream;
 
 use crate::app::{App, Open, client_id};
+use crate::auth::Standing;
 use crate::facts::Facts;
 use crate::identity::Identity;
 use crate::link::{Link, Woke};
@@ -208,6 +209,7 @@ impl Stream {
     async fn turn(&mut self) -> io::Result<()> {
         match self.session.attend() {
             Some(Attention::Heartbeat) => self.heartbeat()?,
+            Some(Attention::Due) => self.look_again()?,
             Some(Attention::Shutdown) => {
                 self.goodbye();
                 return Err(io::ErrorKind::ConnectionAborted.into());
@@ -229,6 +231,22 @@ impl Stream {
             }
         }
         Ok(())
+    }
+
+    /// The client's token may be over, or be so soon.
+    fn look_again(&mut self) -> io::Result<()> {
+        match self.session.standing(&self.session.identity) {
+            Standing::Good(_) => Ok(()),
+            Standing::Expiring(expires_at, _) => {
+                let data = serde_json::json!({ "expiresAt": expires_at }).to_string();
+                self.emit(None, "expiring", data.as_bytes());
+                Ok(())
+            }
+            Standing::Over(refusal) => {
+                self.emit(None, "error", refusal.body().as_bytes());
+                Err(io::ErrorKind::PermissionDenied.into())
+            }
+        }
     }
 
     /// A client that takes nothing for two heartbeats is gone, or wants the server to keep what it is owed for ever.

@@ -11,6 +11,7 @@ use denrei_proto::ws::{self, Decoder, Event, HandshakeError, Negotiated, Upgrade
 use tokio::net::TcpStream;
 
 use crate::app::{App, Open, client_id, now_ms};
+use crate::auth::Standing;
 use crate::dispatch::{self, UnderWay, Waiting, dispatch};
 use crate::facts::Facts;
 use crate::identity::Identity;
@@ -210,6 +211,7 @@ impl Connection {
                 return Err(end);
             }
             Some(Attention::Heartbeat) => self.heartbeat()?,
+            Some(Attention::Due) => self.look_again()?,
             // Native clients never insist: they are told of what a room has lost.
             Some(Attention::Overflow) | None => {}
         }
@@ -290,6 +292,21 @@ impl Connection {
             if stop.is_some() {
                 self.early.extend_from_slice(rest);
                 return stop;
+            }
+        }
+    }
+
+    /// The client's token may be over, or be so soon.
+    fn look_again(&self) -> Result<(), End> {
+        match self.session.standing(&self.session.identity) {
+            Standing::Good(_) => Ok(()),
+            Standing::Expiring(expires_at, _) => {
+                self.session.outbox.push(Answer::Expiring { expires_at }.encode());
+                Ok(())
+            }
+            Standing::Over(refusal) => {
+                self.session.outbox.push(dispatch::refused(None, &refusal));
+                Err(End::Close(close::UNAUTHORIZED, refusal.sentence))
             }
         }
     }

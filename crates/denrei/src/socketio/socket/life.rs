@@ -43,6 +43,7 @@ impl Socket {
             namespace: namespace.clone(),
             lane,
             handshake,
+            renewed: Mutex::default(),
             auth,
             runtime,
             state: Mutex::new(state),

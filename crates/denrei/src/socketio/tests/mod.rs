@@ -37,7 +37,7 @@ impl World {
         for shard in shards {
             tokio::spawn(shard.run());
         }
-        let io = Io::new(hub.clone(), Limits { rooms: 8, acks: 4, attachments: 10 });
+        let io = Io::new(hub.clone(), Limits { rooms: 8, acks: 4, attachments: 10 }, Arc::default());
         Self { io, hub }
     }
 

@@ -194,7 +194,7 @@ async fn a_function_says_which_namespaces_there_are() {
 #[test]
 fn names_that_would_be_mistaken_are_refused() {
     let (hub, _shards) = Hub::new(HubConfig::default(), wires::encoders(None, 10), Backends::default());
-    let io = Io::new(hub, Limits { rooms: 8, acks: 4, attachments: 10 });
+    let io = Io::new(hub, Limits { rooms: 8, acks: 4, attachments: 10 }, Arc::default());
     let invalid = |name: &str| -> InvalidNamespace { io.of(name).expect_err("no name") };
     assert_eq!(invalid("chat").to_string(), r#""chat" is no name of a namespace: it begins with a slash"#);
     invalid("/a:b");

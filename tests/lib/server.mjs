@@ -19,14 +19,14 @@ export function get(url, { headers, ...options } = {}) {
 
 export class Server {
   /**
-   * Starts a server. `config` is the text of a denrei.toml, `env` goes on top of a clean environment, `under` is a
+   * Starts a server. `config` is the text of a denrei.toml; rates are off unless it sets them. `env` goes on top of a clean environment, `under` is a
    * command that runs it, such as `prlimit`.
    */
   static async start({ config = '', env = {}, folder, listen = '127.0.0.1:0', args = [], under = [] } = {}) {
     const own = folder === undefined;
     folder ??= await mkdtemp(join(tmpdir(), 'denrei-test-'));
     const file = join(folder, 'denrei.toml');
-    await writeFile(file, config);
+    await writeFile(file, /^\[rates/m.test(config) ? config : `${config}\n[rates]\nenabled = false\n`);
     const server = new Server(folder, own, { config: file, env, args, under });
     await server.#run(listen);
     return server;

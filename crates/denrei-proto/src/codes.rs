@@ -44,6 +44,8 @@ pub enum Code {
     TooSlow,
     /// The connection has joined as many rooms as it may.
     TooManyRooms,
+    /// Too much was asked in too short a time. Try again after `retryAfter`.
+    RateLimited,
     /// The server has as many connections as it may; try again later.
     TooManyConnections,
     /// What keeps it is not there or full; nothing was kept. Try again after `retryAfter`.
@@ -76,6 +78,7 @@ impl Code {
             Self::TooLarge => "too_large",
             Self::TooSlow => "too_slow",
             Self::TooManyRooms => "too_many_rooms",
+            Self::RateLimited => "rate_limited",
             Self::TooManyConnections => "too_many_connections",
             Self::Unavailable => "unavailable",
             Self::ShuttingDown => "shutting_down",
@@ -117,7 +120,7 @@ impl Code {
             Self::MethodNotAllowed => 405,
             Self::TooSlow => 408,
             Self::TooLarge => 413,
-            Self::TooManyRooms => 429,
+            Self::TooManyRooms | Self::RateLimited => 429,
             Self::TooManyConnections | Self::Unavailable | Self::ShuttingDown => 503,
         }
     }
@@ -133,6 +136,8 @@ pub mod close {
     pub const UNFINISHED: u16 = 1008;
     /// The token has expired or was taken back. Reconnect with a new one, and resume.
     pub const UNAUTHORIZED: u16 = 4401;
+    /// The connection went on asking although it was refused for asking too often. Reconnect later, and ask less.
+    pub const ABUSE: u16 = 4429;
     /// No sign of life since the last heartbeat, or nothing read for as long. Reconnect and resume.
     pub const SILENT: u16 = 4008;
 }

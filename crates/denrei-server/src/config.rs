@@ -1,6 +1,7 @@
 //! Settings: flags before the environment, the environment before the file, the file before the defaults.
 
 mod auth;
+mod rates;
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -39,6 +40,7 @@ pub(crate) fn resolve(options: Options) -> Result<Settings, String> {
     let mut config = Config::default();
     let mut file = file;
     auth::apply(std::mem::take(&mut file.auth), options.secret.as_deref(), listen, &mut config.access)?;
+    config.rates = rates::resolve(std::mem::take(&mut file.rates), config.access.development)?;
     apply(file, &mut config)?;
     Ok(Settings { listen, data, database, config })
 }
@@ -58,6 +60,9 @@ fn parse(text: &str) -> Result<File, String> {
 
 fn apply(file: File, config: &mut Config) -> Result<(), String> {
     set(&mut config.access.origins, file.origins);
+    for network in file.trusted_proxies.into_iter().flatten() {
+        config.access.trusted_proxies.push(network.parse().map_err(|error| format!("trusted_proxies: {error}"))?);
+    }
     let limits = file.limits;
     set(&mut config.limits.message, positive("limits.message_bytes", limits.message_bytes)?);
     set(&mut config.limits.fragments, positive("limits.fragments", limits.fragments)?);

@@ -16,7 +16,9 @@ pub(crate) struct File {
     pub(crate) data: Option<PathBuf>,
     pub(crate) store: Option<String>,
     pub(crate) origins: Option<Vec<String>>,
+    pub(crate) trusted_proxies: Option<Vec<String>>,
     pub(crate) auth: Auth,
+    pub(crate) rates: Rates,
     pub(crate) limits: Limits,
     pub(crate) websocket: WebSocket,
     pub(crate) sse: Sse,
@@ -53,6 +55,24 @@ pub(crate) struct Key {
     pub(crate) id: Option<String>,
     pub(crate) file: Option<PathBuf>,
     pub(crate) secret: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Rates {
+    pub(crate) enabled: Option<bool>,
+    pub(crate) connection: Option<Rate>,
+    pub(crate) user: Option<Rate>,
+    pub(crate) address: Option<Rate>,
+    pub(crate) refusals: Option<Rate>,
+    pub(crate) costs: BTreeMap<String, u32>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rate {
+    pub(crate) capacity: u32,
+    pub(crate) refill_per_second: f64,
 }
 
 #[derive(Deserialize, Default)]

@@ -1,6 +1,7 @@
 //! Who may come in: the host they asked for, the page they come from, the token they bring.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use denrei_proto::codes::Code;
 
@@ -9,6 +10,8 @@ use crate::auth::Auth;
 use crate::config::Access;
 use crate::facts::Facts;
 use crate::identity::Identity;
+use crate::proxies::client_address;
+use crate::rates::Asking;
 use crate::refusal::Refusal;
 
 /// Whether the request may be looked at, whoever sent it.
@@ -38,10 +41,15 @@ pub(crate) fn admit(access: &Access, facts: &Facts<'_>) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// 401 in the words of the seed (§10.1).
-pub(crate) fn identify(app: &App, facts: &Facts<'_>) -> Result<Identity, Refusal> {
+pub(crate) fn identify(app: &App, facts: &Facts<'_>, peer: IpAddr) -> Result<Identity, Refusal> {
+    let access = &app.config.access;
+    let address = Some(client_address(&access.trusted_proxies, facts, peer));
+    // Before any cryptography: strangers who bring tokens that are none pay for it.
+    let stranger = Identity { address, ..Identity::default() };
+    app.limiter.pass(&stranger, Asking::Request)?;
     match token(&app.auth, facts) {
-        Some(token) => app.auth.verify(&token),
-        None if app.config.access.anonymous => Ok(Identity::default()),
+        Some(token) => Ok(Identity { address, ..app.auth.verify(&token)? }),
+        None if access.anonymous => Ok(stranger),
         None => Err(Auth::missing()),
     }
 }

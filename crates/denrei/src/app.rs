@@ -16,6 +16,7 @@ use crate::auth::Auth;
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::policy::{self, Action, Policy};
+use crate::rates::Limiter;
 use crate::refusal::Refusal;
 use crate::socketio::bundle::Bundle;
 use crate::socketio::desk::Desks;
@@ -37,6 +38,7 @@ pub(crate) struct App {
     pub(crate) hub: Hub,
     pub(crate) io: Io,
     pub(crate) auth: Arc<Auth>,
+    pub(crate) limiter: Limiter,
     pub(crate) policy: Box<dyn Policy>,
     pub(crate) started: Instant,
     /// Connections of every kind, those that have not said yet what they want included.
@@ -66,6 +68,7 @@ impl App {
         let io = Io::new(hub.clone(), limits, Arc::clone(&auth));
         let client_files = config.socketio.client_files.as_deref().map(Bundle::read).unwrap_or_default();
         Self {
+            limiter: Limiter::new(config.rates.clone()),
             config,
             hub,
             auth,

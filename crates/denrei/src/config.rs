@@ -8,6 +8,8 @@ use denrei_proto::ws::DeflateConfig;
 
 use crate::auth::Tokens;
 use crate::identity::Secret;
+use crate::proxies::Network;
+use crate::rates::Rates;
 
 /// Settings of a server.
 #[derive(Clone, Debug)]
@@ -16,6 +18,8 @@ pub struct Config {
     pub access: Access,
     /// Bounds of what peers may send and hold.
     pub limits: Limits,
+    /// How often they may ask. Default without limits.
+    pub rates: Rates,
     /// The native WebSocket.
     pub websocket: WebSocket,
     /// Server-sent events.
@@ -45,6 +49,8 @@ pub struct Access {
     /// Origins whose pages may connect, as browsers write them (`https://app.example`), besides the server's own;
     /// `https://*.app.example` means all below that name. Default none.
     pub origins: Vec<String>,
+    /// Proxies that are trusted to say where clients are, in `X-Forwarded-For`. Default none.
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// Bounds of what peers may send and hold.
@@ -171,6 +177,7 @@ impl Default for Config {
                 secret: None,
                 tokens: Tokens::default(),
                 origins: Vec::new(),
+                trusted_proxies: Vec::new(),
             },
             limits: Limits {
                 message: 1 << 20,
@@ -183,6 +190,7 @@ impl Default for Config {
                 bodies: 32 << 20,
                 healthy_connections: 10_000,
             },
+            rates: Rates::default(),
             websocket: WebSocket {
                 heartbeat: Duration::from_secs(30),
                 deflate: Some(DeflateConfig::default()),

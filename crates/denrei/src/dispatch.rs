@@ -10,6 +10,7 @@ use denrei_proto::native::request::Target;
 use denrei_proto::native::{Answer, Ref, Request};
 
 use crate::app::{App, Publish, now_ms};
+use crate::rates::Asking;
 use crate::refusal::Refusal;
 use crate::session::Session;
 
@@ -54,6 +55,16 @@ impl UnderWay {
 /// Handles one frame. Most are answered, or under way in order, when this returns; the answer may come later.
 pub(crate) fn dispatch(session: &mut Session, under_way: &UnderWay, text: &str) -> Option<Waiting> {
     let (reference, request) = Request::parse(text);
+    let asking = match &request {
+        Ok(Request::Broadcast { event, .. }) => Asking::Publish(event),
+        Ok(Request::Join { .. }) => Asking::Join,
+        Ok(Request::Direct { .. }) => Asking::Direct,
+        Ok(Request::Leave { .. } | Request::Call { .. } | Request::Auth { .. }) | Err(_) => Asking::Call,
+    };
+    if let Err(refusal) = session.pass(asking) {
+        session.outbox.push(refused(reference, &refusal));
+        return None;
+    }
     let outcome = match request {
         Err(invalid) => Err(invalid.into()),
         Ok(Request::Broadcast { room, event, payload, id }) => {

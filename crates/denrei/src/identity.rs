@@ -1,6 +1,7 @@
 //! Who a client is: what its token says, or nobody.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use denrei_hub::{Name, random_token};
@@ -19,6 +20,8 @@ pub struct Identity {
     pub roles: Vec<String>,
     /// The user's name, for people.
     pub name: Option<Box<str>>,
+    /// Where the client is, as far as trusted proxies say.
+    pub address: Option<IpAddr>,
     /// What it was shown with.
     pub(crate) credential: Option<Box<Credential>>,
 }

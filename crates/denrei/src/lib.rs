@@ -30,6 +30,8 @@ mod identity;
 mod link;
 mod outgoing;
 mod policy;
+mod proxies;
+mod rates;
 mod refusal;
 mod session;
 pub mod socketio;
@@ -52,6 +54,8 @@ pub use crate::front::Place;
 pub use crate::http::not_found;
 pub use crate::identity::{Identity, NewToken, Secret};
 pub use crate::policy::{Action, OpenPolicy, Policy};
+pub use crate::proxies::Network;
+pub use crate::rates::{Rate, Rates};
 pub use crate::refusal::Refusal;
 
 /// A realtime server.

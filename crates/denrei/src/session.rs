@@ -15,6 +15,7 @@ use crate::auth::Standing;
 use crate::identity::Identity;
 use crate::link::{Link, Woke};
 use crate::policy::Action;
+use crate::rates::{Asking, Limited, Own};
 use crate::refusal::Refusal;
 
 /// The state of a session that all transports share. Dropping it leaves every room.
@@ -25,6 +26,8 @@ pub(crate) struct Session {
     /// A session is in few rooms, mostly: a table for one would be the largest part of an idle session.
     rooms: Vec<Joined>,
     cursors: Vec<Cursor>,
+    own: Own,
+    abused: bool,
     /// The log could not be read: not before this time again.
     pause: Option<Instant>,
     seat: Seat,
@@ -81,7 +84,18 @@ impl Session {
             // It came in before the server began to stop, and was not there yet when everybody was told.
             outbox.notify(Notice::Shutdown);
         }
-        Self { app, outbox, identity, rooms: Vec::new(), cursors: Vec::new(), pause: None, seat, _open: open }
+        Self {
+            app,
+            outbox,
+            identity,
+            rooms: Vec::new(),
+            cursors: Vec::new(),
+            own: Own::default(),
+            abused: false,
+            pause: None,
+            seat,
+            _open: open,
+        }
     }
 
     /// The client turns out to be somebody.
@@ -92,7 +106,7 @@ impl Session {
 
     /// The client brings a new token: the same user's, or an anonymous client's first.
     pub(crate) fn authenticate(&mut self, token: &str) -> Result<(), Refusal> {
-        let identity = self.app.auth.verify(token)?;
+        let identity = Identity { address: self.identity.address, ..self.app.auth.verify(token)? };
         if self.identity.user.is_some() && self.identity.user != identity.user {
             return Err(Refusal::new(Code::Forbidden, "the token belongs to another user"));
         }
@@ -109,6 +123,28 @@ impl Session {
     /// How one whom the session answers for stands; asks to be reminded when that may change.
     pub(crate) fn standing(&self, identity: &Identity) -> Standing {
         remind(&self.app, &self.seat, identity)
+    }
+
+    /// Whether the client may ask this now.
+    pub(crate) fn pass(&mut self, asking: Asking<'_>) -> Result<(), Refusal> {
+        let passed = self.app.limiter.pass_of(&mut self.own, &self.identity, asking);
+        self.refused(passed)
+    }
+
+    /// The same as whom it is in one of its namespaces.
+    pub(crate) fn pass_as(&mut self, identity: &Identity, asking: Asking<'_>) -> Result<(), Refusal> {
+        let passed = self.app.limiter.pass_of(&mut self.own, identity, asking);
+        self.refused(passed)
+    }
+
+    fn refused(&mut self, passed: Result<(), Limited>) -> Result<(), Refusal> {
+        self.abused |= matches!(passed, Err(Limited::Abuse));
+        passed.map_err(Refusal::from)
+    }
+
+    /// Whether the client asks on however often it is refused: its connection is to end.
+    pub(crate) fn is_abused(&self) -> bool {
+        self.abused
     }
 
     /// Becomes a reader of a room; not written to before [`Session::follow`]. Joining again begins anew.

@@ -5,6 +5,7 @@ fn config(text: &str) -> Result<Config, String> {
     let mut file = parse(text)?;
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
     auth::apply(std::mem::take(&mut file.auth), None, address, &mut config.access)?;
+    config.rates = rates::resolve(std::mem::take(&mut file.rates), false)?;
     apply(file, &mut config)?;
     Ok(config)
 }
@@ -15,6 +16,9 @@ fn the_printed_defaults_are_the_defaults() {
     // That of an address that others cannot reach.
     assert!(printed.access.development && printed.access.anonymous);
     (printed.access.development, printed.access.anonymous) = (false, false);
+    // The library limits nothing by itself; what is printed is what the server does where nothing is said.
+    assert_eq!(printed.rates, config("").unwrap().rates);
+    printed.rates = Config::default().rates;
     assert_eq!(format!("{printed:#?}"), format!("{:#?}", Config::default()));
 }
 
@@ -40,6 +44,12 @@ fn unknown_settings_and_impossible_values_are_errors_that_name_the_setting() {
         ("[[auth.keys]]\nalgorithm = \"RS256\"", "number 1"),
         ("[[auth.keys]]\nalgorithm = \"RS256\"\nsecret = \"0123456789abcdef0123456789abcdef\"", "public key"),
         ("[[auth.keys]]\nalgorithm = \"ES256\"\nfile = \"./nowhere.pem\"", "nowhere.pem"),
+        ("trusted_proxies = [\"10.0.0.0/40\"]", "trusted_proxies"),
+        ("[rates.user]\ncapacity = 0\nrefill_per_second = 1", "rates.user"),
+        ("[rates.user]\ncapacity = 1\nrefill_per_second = 0", "rates.user"),
+        ("[rates.user]\ncapacity = 1\nrefill_per_second = nan", "rates.user"),
+        ("[rates.costs]\nfly = 1", "fly"),
+        ("[rates.costs]\n\"join:x\" = 1", "join:x"),
         ("[classes.x]\nkeep = \"disk\"", "disk"),
         ("[classes.x]\nkeep = \"none\"\nevents = 3", "classes.x"),
         ("[classes.x]\nkeep = \"store\"\nbytes = 3", "classes.x"),

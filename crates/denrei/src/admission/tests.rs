@@ -6,6 +6,7 @@ fn access(development: bool, origins: &[&str]) -> Access {
         anonymous: true,
         secret: None,
         tokens: Default::default(),
+        trusted_proxies: Vec::new(),
         origins: origins.iter().map(|&origin| origin.to_owned()).collect(),
     }
 }

@@ -183,6 +183,7 @@ impl Claims {
             user: Some(user),
             roles: self.roles(&tokens.roles_claim),
             name: self.at(&tokens.name_claim).and_then(Value::as_str).map(Into::into),
+            address: None,
             credential: Some(Box::new(Credential { id, issued: issued.unwrap_or_default(), expires })),
         })
     }

@@ -73,7 +73,7 @@ fn natively(app: &App, request: &httparse::Request<'_, '_>, behind: &[u8], from:
         return Some(First::SocketIo(Box::new(upgrade), behind.to_vec()));
     }
     let cors = cors(&facts);
-    let identity = match identify(app, &facts) {
+    let identity = match identify(app, &facts, from) {
         Ok(_) if app.is_stopping() => {
             let stopping = Refusal::later(Code::ShuttingDown, "the server is about to stop");
             return Some(refused(&stopping, &cors));

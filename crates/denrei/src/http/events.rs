@@ -23,6 +23,7 @@ use crate::auth::Standing;
 use crate::facts::Facts;
 use crate::identity::Identity;
 use crate::policy::Action;
+use crate::rates::Asking;
 use crate::refusal::Refusal;
 use crate::wires;
 
@@ -43,6 +44,7 @@ pub(super) async fn publish(
     let payload = draft.payload.ok_or_else(|| Refusal::new(Code::InvalidField, "payload is missing"))?.get();
     let event = draft.event.as_deref().unwrap_or("message");
     let id = draft.id.as_deref();
+    app.limiter.pass(&identity, Asking::Publish(event))?;
     let draft = app.draft(&identity, Publish { room: room.as_str(), event, payload, id, from: None })?;
     if app.is_stopping() {
         return Err(Refusal::later(Code::ShuttingDown, "the server is about to stop"));
@@ -144,6 +146,7 @@ async fn answer(
     query: Query,
     shape: Shape,
 ) -> Result<Response, Refusal> {
+    app.limiter.pass(identity, Asking::Poll)?;
     app.check(identity, Action::Read(room))?;
     let found = find(app, room, &query).await?;
     if let Standing::Over(refusal) = app.auth.standing(identity) {

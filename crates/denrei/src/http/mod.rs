@@ -1,14 +1,16 @@
 //! Everything that is one request and one answer, and the streams of clients that come through hyper.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use denrei_proto::codes::Code;
 use http::header::{HeaderName, HeaderValue};
+use http::request::Parts;
 use http::{Method, StatusCode};
 
 use crate::admission;
@@ -80,10 +82,16 @@ async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     response
 }
 
+/// Whom a connection is from; unspecified in an application whose server does not say.
+fn peer(parts: &Parts) -> IpAddr {
+    let info = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    info.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(from)| from.ip())
+}
+
 /// Finds out who sent it; handlers take the [`crate::Identity`] as an extension.
 async fn identify(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let identity = admission::identify(&app, &Facts::of(&parts));
+    let identity = admission::identify(&app, &Facts::of(&parts), peer(&parts));
     request = Request::from_parts(parts, body);
     match identity {
         Ok(identity) => {

@@ -1,10 +1,9 @@
 //! `/socket.io/`: what clients of Socket.IO ask by HTTP, and their WebSockets that come through hyper.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use denrei_proto::engineio::{self, Ask, Method, Purpose, Rejection};
@@ -51,7 +50,7 @@ pub(super) async fn serve(State(app): State<Arc<App>>, request: Request) -> Resp
         return forbid(&message, method);
     }
     if method == Method::Upgrade {
-        return match opening::Upgrade::new(&app, &Facts::of(&parts), address(&parts), ask.wire(), purpose) {
+        return match opening::Upgrade::new(&app, &Facts::of(&parts), super::peer(&parts), ask.wire(), purpose) {
             Ok(upgrade) => websocket(app, &mut parts, upgrade),
             Err(_) => reject(Rejection::BadRequest, method),
         };
@@ -64,18 +63,12 @@ pub(super) async fn serve(State(app): State<Arc<App>>, request: Request) -> Resp
     }
 }
 
-/// Where the client is; unspecified in an application whose server does not say.
-fn address(parts: &Parts) -> IpAddr {
-    let info = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    info.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(from)| from.ip())
-}
-
 /// A new session, and its first poll.
 async fn open(app: &Arc<App>, parts: &Parts, wire: engineio::Wire) -> Response {
     let Some(open) = app.admit().filter(|_| !app.is_stopping()) else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    let caller = opening::caller(app, &Facts::of(parts), address(parts));
+    let caller = opening::caller(app, &Facts::of(parts), super::peer(parts));
     let beginning = Beginning { open, wire, caller, channel: None };
     let desk = connection::begin(beginning, app.hub.shard());
     let mut response = poll(app, &parts.headers, &desk).await;

@@ -15,6 +15,8 @@ use tokio::time::Instant;
 use crate::app::App;
 use crate::auth::Standing;
 use crate::dispatch::UnderWay;
+use crate::identity::Identity;
+use crate::rates::Asking;
 use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::socketio::channel::{Channel, translate};
@@ -368,6 +370,10 @@ impl Client {
                 true
             }
             (Say::Event { id, name, args }, Some(Seat::Socket(socket))) => {
+                if let Err(refusal) = self.session.pass_as(socket.handshake().identity(), Asking::Event(&name)) {
+                    socket.refuse(id, refusal);
+                    return !self.session.is_abused();
+                }
                 if !socket.receive(id, &name, args) {
                     self.full.push(socket.clone());
                 }
@@ -375,7 +381,7 @@ impl Client {
             }
             (Say::Event { id, name, args }, Some(Seat::Rooms { .. })) => {
                 self.asked = rooms::event(&mut self.session, &self.under_way, &self.lane, id, &name, &args);
-                true
+                !self.session.is_abused()
             }
             (Say::Ack { id, args }, Some(Seat::Socket(socket))) => {
                 socket.answer(id, args);
@@ -444,7 +450,8 @@ impl Client {
         let token = auth.and_then(|auth| serde_json::from_slice::<Auth<'_>>(auth).ok()?.token);
         match token {
             Some(token) => {
-                let identity = known.verify(&token)?;
+                let address = self.handshake.identity().address;
+                let identity = Identity { address, ..known.verify(&token)? };
                 Ok(Arc::new(self.handshake.identified(identity)))
             }
             None => match &self.refusal {

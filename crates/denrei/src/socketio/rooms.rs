@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::app::{App, Publish};
 use crate::dispatch::UnderWay;
+use crate::rates::Asking;
 use crate::refusal::Refusal;
 use crate::session::{Owed, Session};
 use crate::socketio::lane::Lane;
@@ -48,14 +49,16 @@ pub(crate) fn event(
 ) -> Option<Asked> {
     let json = args.to_plain_json();
     let outcome = match name {
-        "join" => match join(&json) {
+        "join" => match session.pass(Asking::Join).and_then(|()| join(&json)) {
             Ok((room, since)) => return Some(Asked { ack, room, since }),
             Err(refusal) => Err(refusal),
         },
         "leave" => leave(session, &json).map(|room| answer_with(lane, ack, &serde_json::json!({ "room": room }))),
         "publish" => publish(session, under_way, lane, ack, &json),
         "auth" => authenticate(session, &json).map(|answer| answer_with(lane, ack, &answer)),
-        _ => Err(Refusal::new(Code::UnknownType, "this namespace knows join, leave, publish and auth")),
+        _ => session
+            .pass(Asking::Call)
+            .and(Err(Refusal::new(Code::UnknownType, "this namespace knows join, leave, publish and auth"))),
     };
     if let Err(refusal) = outcome {
         refuse(lane, ack, &refusal);
@@ -120,13 +123,14 @@ fn leave(session: &mut Session, json: &[u8]) -> Result<String, Refusal> {
 
 /// A new token, before the old one expires.
 fn authenticate(session: &mut Session, json: &[u8]) -> Result<serde_json::Value, Refusal> {
+    session.pass(Asking::Call)?;
     let [token]: [String; 1] = arguments(json, "auth takes a token")?;
     session.authenticate(&token)?;
     Ok(serde_json::json!({ "userId": session.identity.user.as_ref().map(Name::as_str) }))
 }
 
 fn publish(
-    session: &Session,
+    session: &mut Session,
     under_way: &UnderWay,
     lane: &Arc<Lane>,
     ack: Option<u64>,
@@ -148,6 +152,7 @@ fn publish(
     };
     let room: String = arguments(room.get().as_bytes(), WHAT)?;
     let event: String = arguments(event.get().as_bytes(), WHAT)?;
+    session.pass(Asking::Publish(&event))?;
     let (from, id) = (Some(&*session.outbox), options.id.as_deref());
     let publish = Publish { room: &room, event: &event, payload: payload.get(), id, from };
     let draft = session.app.draft(&session.identity, publish)?;

@@ -27,8 +27,8 @@ use crate::socketio::listeners::{Handler, Listeners};
 use crate::socketio::names::Pid;
 use crate::socketio::queue::Queue;
 use crate::socketio::{
-    AckError, Answer, Args, Broadcast, Data, Direct, EmitError, Failure, FromArgs, Handshake, Namespace, Reason, Rooms,
-    SocketId, ToArgs, lock,
+    Ack, AckError, Answer, Args, Broadcast, Data, Direct, EmitError, Failure, FromArgs, Handshake, Namespace, Reason,
+    Rooms, SocketId, ToArgs, lock,
 };
 use crate::wires::EMITS;
 pub(crate) use life::Parted;
@@ -361,6 +361,15 @@ impl Socket {
     pub(crate) fn standing(&self, session: &Session) -> Standing {
         let renewed = lock(&self.0.renewed);
         session.standing(renewed.as_deref().unwrap_or_else(|| self.0.handshake.identity()))
+    }
+
+    /// Refuses an event of the client before any handler hears of it.
+    pub(crate) fn refuse(&self, id: Option<u64>, refusal: Refusal) {
+        let data = serde_json::json!({ "code": refusal.code.as_str(), "retryAfter": refusal.retry_after_ms });
+        let failure = Failure::new(refusal.sentence).data(&data);
+        if !Ack::new(self, id).fail(&failure) {
+            self.tell_error(&failure);
+        }
     }
 
     /// Takes the client's answer to an event.

@@ -409,9 +409,9 @@ async fn receive<R>(link: &mut Link, outbox: &Outbox, mut eat: impl FnMut(&mut [
 /// Acts on one event; the peer's close is answered with its own code (RFC 6455 §5.5.1).
 fn on_event(session: &mut Session, under_way: &UnderWay, event: Event<'_>) -> Option<Stop> {
     match event {
-        Event::Text(text) => dispatch(session, under_way, text).map(Stop::Wait),
+        Event::Text(text) => hear(session, under_way, text),
         Event::Binary(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) => dispatch(session, under_way, text).map(Stop::Wait),
+            Ok(text) => hear(session, under_way, text),
             Err(_) => {
                 let refusal = crate::Refusal::new(Code::InvalidMessage, "Invalid message format");
                 session.outbox.push(dispatch::refused(None, &refusal));
@@ -428,6 +428,14 @@ fn on_event(session: &mut Session, under_way: &UnderWay, event: Event<'_>) -> Op
             Some(Stop::End(End::Answer(code, String::new())))
         }
     }
+}
+
+fn hear(session: &mut Session, under_way: &UnderWay, text: &str) -> Option<Stop> {
+    let waiting = dispatch(session, under_way, text);
+    if session.is_abused() {
+        return Some(Stop::End(End::Close(close::ABUSE, "Rate limit exceeded".into())));
+    }
+    waiting.map(Stop::Wait)
 }
 
 fn violated(violation: Violation) -> Stop {

@@ -1,6 +1,7 @@
 //! Settings: flags before the environment, the environment before the file, the file before the defaults.
 
 mod auth;
+mod policy;
 mod rates;
 
 use std::net::SocketAddr;
@@ -8,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use denrei::Config;
+use denrei::{Config, Policy};
 use denrei_hub::{Class, Keep, Window};
 use denrei_proto::socketio::Parser;
 
@@ -16,13 +17,14 @@ use crate::cli::Options;
 use crate::file::{self, File};
 
 /// What the process runs on.
-#[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     pub(crate) data: PathBuf,
     /// The SQLite database.
     pub(crate) database: PathBuf,
     pub(crate) config: Config,
+    /// What the file says of who may do what.
+    pub(crate) policy: Box<dyn Policy>,
 }
 
 /// Puts everything together that was said.
@@ -41,8 +43,9 @@ pub(crate) fn resolve(options: Options) -> Result<Settings, String> {
     let mut file = file;
     auth::apply(std::mem::take(&mut file.auth), options.secret.as_deref(), listen, &mut config.access)?;
     config.rates = rates::resolve(std::mem::take(&mut file.rates), config.access.development)?;
+    let policy = policy::resolve(std::mem::take(&mut file.policy))?;
     apply(file, &mut config)?;
-    Ok(Settings { listen, data, database, config })
+    Ok(Settings { listen, data, database, config, policy })
 }
 
 fn read(path: Option<&Path>) -> Result<File, String> {

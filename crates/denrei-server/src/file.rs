@@ -19,6 +19,7 @@ pub(crate) struct File {
     pub(crate) trusted_proxies: Option<Vec<String>>,
     pub(crate) auth: Auth,
     pub(crate) rates: Rates,
+    pub(crate) policy: Policy,
     pub(crate) limits: Limits,
     pub(crate) websocket: WebSocket,
     pub(crate) sse: Sse,
@@ -55,6 +56,40 @@ pub(crate) struct Key {
     pub(crate) id: Option<String>,
     pub(crate) file: Option<PathBuf>,
     pub(crate) secret: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Policy {
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) webhook: Option<Webhook>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rule {
+    pub(crate) rooms: String,
+    #[serde(default)]
+    pub(crate) read: Vec<String>,
+    #[serde(default)]
+    pub(crate) publish: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Webhook {
+    pub(crate) url: String,
+    pub(crate) timeout_ms: Option<u64>,
+    /// Said on purpose: neither is right for everybody.
+    pub(crate) on_failure: OnFailure,
+    pub(crate) publishing: Option<bool>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OnFailure {
+    Refuse,
+    Allow,
 }
 
 #[derive(Deserialize, Default)]

@@ -29,7 +29,7 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
     settings.config.hub.shards = cores;
     let development = settings.config.access.development;
     let backends = Backends { store: Some(store.clone()), ..Backends::default() };
-    let parts = Parts { backends, ..Parts::default() };
+    let parts = Parts { backends, policy: settings.policy, ..Parts::default() };
     let (denrei, shards) = Denrei::with(settings.config, parts);
     let mut runtimes = Vec::new();
     let mut places = Vec::new();

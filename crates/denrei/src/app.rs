@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::identity::Identity;
-use crate::policy::{self, Action, Policy};
+use crate::policy::{self, Action, Decision, Policy};
 use crate::rates::Limiter;
 use crate::refusal::Refusal;
 use crate::socketio::bundle::Bundle;
@@ -99,17 +99,17 @@ impl App {
     }
 
     /// May this identity do this?
-    pub(crate) fn check(&self, identity: &Identity, action: Action<'_>) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, identity: &Identity, action: Action<'_>) -> Decision {
         policy::check(&*self.policy, |namespace| self.io.share(namespace), identity, action)
     }
 
-    /// Makes a draft of what a client wants to publish, if it may.
-    pub(crate) fn draft(&self, identity: &Identity, publish: Publish<'_>) -> Result<Draft, Refusal> {
+    /// Makes a draft of what a client wants to publish, and says whether it may.
+    pub(crate) fn draft(&self, identity: &Identity, publish: Publish<'_>) -> Result<(Draft, Decision), Refusal> {
         let room = RoomName::parse(publish.room)?;
         let event = Name::parse(publish.event)?;
         let id = publish.id.map(Name::parse).transpose()?;
-        self.check(identity, Action::Publish(&room, publish.event))?;
-        Ok(Draft {
+        let decision = self.check(identity, Action::Publish(&room, publish.event));
+        let draft = Draft {
             room,
             event,
             payload: Bytes::copy_from_slice(publish.payload.as_bytes()),
@@ -118,7 +118,8 @@ impl App {
             id,
             origin: publish.from.map_or(0, Outbox::number),
             timestamp: now_ms(),
-        })
+        };
+        Ok((draft, decision))
     }
 
     /// Publishes what [`App::draft`] has made, as [`Hub::publish`] does.

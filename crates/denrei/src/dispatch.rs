@@ -10,17 +10,19 @@ use denrei_proto::native::request::Target;
 use denrei_proto::native::{Answer, Ref, Request};
 
 use crate::app::{App, Publish, now_ms};
+use crate::policy::Decision;
 use crate::rates::Asking;
 use crate::refusal::Refusal;
 use crate::session::Session;
 
 /// A request that has to wait for something; the session reads no further until it is answered.
-#[derive(Debug)]
 pub(crate) enum Waiting {
     /// To join a room.
     Join { reference: Option<String>, room: RoomName, since: Option<Position>, echo: bool },
     /// As many publishes are under way as may be.
     Room,
+    /// To publish, until somebody has looked up whether the client may.
+    Decision { reference: Option<String>, draft: Box<Draft>, decision: Decision },
 }
 
 /// The publishes of one session that are not answered yet.
@@ -68,7 +70,11 @@ pub(crate) fn dispatch(session: &mut Session, under_way: &UnderWay, text: &str) 
     let outcome = match request {
         Err(invalid) => Err(invalid.into()),
         Ok(Request::Broadcast { room, event, payload, id }) => {
-            publish(session, under_way, reference, &room, &event, payload, id.as_deref())
+            match publish(session, under_way, reference, &room, &event, payload, id.as_deref()) {
+                Ok(None) => Ok(()),
+                Ok(waiting) => return waiting,
+                Err(refusal) => Err(refusal),
+            }
         }
         Ok(Request::Join { room, since, echo }) => match parse_join(&room, since.as_deref()) {
             Ok((room, since)) => {
@@ -130,7 +136,7 @@ fn leave(session: &mut Session, reference: Option<Ref<'_>>, room: &str) -> Resul
     Ok(())
 }
 
-/// Submits a publish; its reply follows when it is as durable as the room makes it.
+/// Submits a publish that may have to be looked up first.
 fn publish(
     session: &Session,
     under_way: &UnderWay,
@@ -139,10 +145,34 @@ fn publish(
     event: &str,
     payload: &str,
     id: Option<&str>,
-) -> Result<(), Refusal> {
+) -> Result<Option<Waiting>, Refusal> {
     let from = Some(&*session.outbox);
-    let draft = session.app.draft(&session.identity, Publish { room, event, payload, id, from })?;
+    let (draft, decision) = session.app.draft(&session.identity, Publish { room, event, payload, id, from })?;
     let reference = reference.map(|reference| reference.as_str().to_owned());
+    if let Decision::Now(decision) = decision {
+        decision?;
+        submit(session, under_way, reference, draft);
+        return Ok(None);
+    }
+    Ok(Some(Waiting::Decision { reference, draft: Box::new(draft), decision }))
+}
+
+/// Publishes what had to be looked up, if that is allowed.
+pub(crate) async fn decide(
+    session: &Session,
+    under_way: &UnderWay,
+    reference: Option<String>,
+    draft: Draft,
+    decision: Decision,
+) {
+    match decision.made().await {
+        Ok(()) => submit(session, under_way, reference, draft),
+        Err(refusal) => session.outbox.push(refused(reference.as_deref().and_then(Ref::read), &refusal)),
+    }
+}
+
+/// Submits a publish; its reply follows when it is as durable as the room makes it.
+fn submit(session: &Session, under_way: &UnderWay, reference: Option<String>, draft: Draft) {
     let outbox = Arc::clone(&session.outbox);
     let done = under_way.begin(&session.app, &session.outbox);
     session.app.publish(draft, move |published| {
@@ -158,7 +188,6 @@ fn publish(
         }
         done();
     });
-    Ok(())
 }
 
 fn reply_to_publish(published: &Published) -> String {

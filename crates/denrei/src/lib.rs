@@ -53,7 +53,7 @@ pub use crate::config::{Access, Config, Limits, Poll, Shutdown, SocketIo, Sse, W
 pub use crate::front::Place;
 pub use crate::http::not_found;
 pub use crate::identity::{Identity, NewToken, Secret};
-pub use crate::policy::{Action, OpenPolicy, Policy};
+pub use crate::policy::{Action, Decision, OnFailure, OpenPolicy, PatternPolicy, Policy, Rule, Webhook, Who};
 pub use crate::proxies::Network;
 pub use crate::rates::{Rate, Rates};
 pub use crate::refusal::Refusal;

@@ -26,6 +26,15 @@ pub(crate) async fn get(address: &str) -> Result<Bytes, String> {
     ask(request.map_err(|error| error.to_string())?, PATIENCE).await
 }
 
+/// Sends JSON to an address, and waits for the answer.
+///
+/// # Errors
+/// A sentence for the operator.
+pub(crate) async fn post(address: &str, json: Vec<u8>, patience: Duration) -> Result<Bytes, String> {
+    let request = Request::post(checked(address)?).header("content-type", "application/json");
+    ask(request.body(Full::new(json.into())).map_err(|error| error.to_string())?, patience).await
+}
+
 /// Whether requests may go to an address: with `https`, or to this machine.
 ///
 /// # Errors

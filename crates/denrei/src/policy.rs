@@ -1,7 +1,14 @@
 //! May this identity do this?
 
+mod patterns;
+mod webhook;
+
 use denrei_hub::RoomName;
 use denrei_proto::codes::Code;
+use futures_util::future::BoxFuture;
+
+pub use patterns::{PatternPolicy, Rule, Who};
+pub use webhook::{OnFailure, Webhook};
 
 use crate::identity::Identity;
 use crate::refusal::Refusal;
@@ -17,14 +24,55 @@ pub enum Action<'a> {
     Publish(&'a RoomName, &'a str),
 }
 
-/// Decides what clients may do. Applications bring their own, on top of the house's rules ([`check`]), which always
-/// hold.
+/// Decides what clients may do. Applications bring their own, on top of the house's rules, which always hold.
+///
+/// ```
+/// use denrei::{Action, Decision, Identity, Policy};
+///
+/// struct ReadOnly;
+///
+/// impl Policy for ReadOnly {
+///     fn allow(&self, identity: &Identity, action: Action<'_>) -> Decision {
+///         match action {
+///             Action::Publish(..) if !identity.has_role("writer") => Decision::forbidden("only writers publish here"),
+///             _ => Decision::allowed(),
+///         }
+///     }
+/// }
+/// ```
 pub trait Policy: Send + Sync + 'static {
-    /// Allows an action or says why not.
-    ///
-    /// # Errors
-    /// The refusal is given to the client.
-    fn allow(&self, identity: &Identity, action: Action<'_>) -> Result<(), Refusal>;
+    /// Allows an action or says why not; the refusal is given to the client. What has to be looked up is decided
+    /// [later](Decision::Later): the client waits, and nobody else.
+    fn allow(&self, identity: &Identity, action: Action<'_>) -> Decision;
+}
+
+/// What a [`Policy`] says.
+#[must_use]
+pub enum Decision {
+    /// It is known.
+    Now(Result<(), Refusal>),
+    /// It has to be looked up. There is no limit of time but the future's own.
+    Later(BoxFuture<'static, Result<(), Refusal>>),
+}
+
+impl Decision {
+    /// Yes.
+    pub fn allowed() -> Self {
+        Self::Now(Ok(()))
+    }
+
+    /// No, with a sentence for the client.
+    pub fn forbidden(sentence: impl Into<String>) -> Self {
+        Self::Now(Err(Refusal::new(Code::Forbidden, sentence)))
+    }
+
+    /// Waits for it.
+    pub(crate) async fn made(self) -> Result<(), Refusal> {
+        match self {
+            Self::Now(decision) => decision,
+            Self::Later(decision) => decision.await,
+        }
+    }
 }
 
 /// Allows everything that the house's rules allow.
@@ -32,8 +80,8 @@ pub trait Policy: Send + Sync + 'static {
 pub struct OpenPolicy;
 
 impl Policy for OpenPolicy {
-    fn allow(&self, _: &Identity, _: Action<'_>) -> Result<(), Refusal> {
-        Ok(())
+    fn allow(&self, _: &Identity, _: Action<'_>) -> Decision {
+        Decision::allowed()
     }
 }
 
@@ -48,21 +96,27 @@ pub(crate) fn check(
     shared: impl FnOnce(&str) -> Share,
     identity: &Identity,
     action: Action<'_>,
-) -> Result<(), Refusal> {
+) -> Decision {
+    match house(shared, identity, action) {
+        Ok(()) => policy.allow(identity, action),
+        refused => Decision::Now(refused),
+    }
+}
+
+fn house(shared: impl FnOnce(&str) -> Share, identity: &Identity, action: Action<'_>) -> Result<(), Refusal> {
     let (Action::Read(room) | Action::Publish(room, _)) = action;
     let (share, name) = match shared_room(room) {
         Some((namespace, room)) => (shared(namespace), room.unwrap_or_default()),
         None => (Share::Publish, room.as_str()),
     };
     match action {
-        _ if share == Share::Nothing => return Err(Refusal::new(Code::Forbidden, "this room is internal")),
-        Action::Read(_) => read(identity, name)?,
+        _ if share == Share::Nothing => Err(Refusal::new(Code::Forbidden, "this room is internal")),
+        Action::Read(_) => read(identity, name),
         Action::Publish(..) if share == Share::Read => {
-            return Err(Refusal::new(Code::Forbidden, "this room is written by its namespace only"));
+            Err(Refusal::new(Code::Forbidden, "this room is written by its namespace only"))
         }
-        Action::Publish(_, event) => publish(name, event)?,
+        Action::Publish(_, event) => publish(name, event),
     }
-    policy.allow(identity, action)
 }
 
 fn read(identity: &Identity, room: &str) -> Result<(), Refusal> {

@@ -149,7 +149,7 @@ impl Session {
 
     /// Becomes a reader of a room; not written to before [`Session::follow`]. Joining again begins anew.
     pub(crate) async fn join(&mut self, room: &RoomName, echo: bool) -> Result<&Reader, Refusal> {
-        self.app.check(&self.identity, Action::Read(room))?;
+        self.app.check(&self.identity, Action::Read(room)).made().await?;
         let limit = self.app.config.limits.rooms;
         if self.rooms.len() >= limit && self.joined(room).is_none() {
             let sentence = format!("a connection joins at most {limit} rooms");

@@ -6,6 +6,7 @@ fn config(text: &str) -> Result<Config, String> {
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
     auth::apply(std::mem::take(&mut file.auth), None, address, &mut config.access)?;
     config.rates = rates::resolve(std::mem::take(&mut file.rates), false)?;
+    policy::resolve(std::mem::take(&mut file.policy))?;
     apply(file, &mut config)?;
     Ok(config)
 }
@@ -44,6 +45,10 @@ fn unknown_settings_and_impossible_values_are_errors_that_name_the_setting() {
         ("[[auth.keys]]\nalgorithm = \"RS256\"", "number 1"),
         ("[[auth.keys]]\nalgorithm = \"RS256\"\nsecret = \"0123456789abcdef0123456789abcdef\"", "public key"),
         ("[[auth.keys]]\nalgorithm = \"ES256\"\nfile = \"./nowhere.pem\"", "nowhere.pem"),
+        ("[[policy.rules]]\nrooms = \"x\"\nread = [\"admins\"]", "number 1"),
+        ("[[policy.rules]]\nrooms = \"x\"\nwrite = []", "write"),
+        ("[policy.webhook]\nurl = \"https://app.example/may\"", "on_failure"),
+        ("[policy.webhook]\nurl = \"http://app.example/may\"\non_failure = \"allow\"", "https"),
         ("trusted_proxies = [\"10.0.0.0/40\"]", "trusted_proxies"),
         ("[rates.user]\ncapacity = 0\nrefill_per_second = 1", "rates.user"),
         ("[rates.user]\ncapacity = 1\nrefill_per_second = 0", "rates.user"),
@@ -69,11 +74,11 @@ fn options(listen: &str, secret: Option<&str>) -> Options {
 
 #[test]
 fn an_address_that_others_can_reach_needs_a_secret_and_the_error_says_the_line() {
-    let error = resolve(options("0.0.0.0:8080", None)).unwrap_err();
+    let error = resolve(options("0.0.0.0:8080", None)).err().unwrap();
     assert!(error.contains("[auth]") && error.contains("DENREI_SECRET"), "{error}");
     let settings = resolve(options("0.0.0.0:8080", Some("0123456789abcdef0123456789abcdef"))).unwrap();
     assert!(!settings.config.access.development && !settings.config.access.anonymous);
-    assert!(resolve(options("0.0.0.0:8080", Some("short"))).unwrap_err().contains("shorter"));
+    assert!(resolve(options("0.0.0.0:8080", Some("short"))).err().unwrap().contains("shorter"));
 }
 
 #[test]

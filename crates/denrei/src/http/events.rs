@@ -45,7 +45,8 @@ pub(super) async fn publish(
     let event = draft.event.as_deref().unwrap_or("message");
     let id = draft.id.as_deref();
     app.limiter.pass(&identity, Asking::Publish(event))?;
-    let draft = app.draft(&identity, Publish { room: room.as_str(), event, payload, id, from: None })?;
+    let (draft, decision) = app.draft(&identity, Publish { room: room.as_str(), event, payload, id, from: None })?;
+    decision.made().await?;
     if app.is_stopping() {
         return Err(Refusal::later(Code::ShuttingDown, "the server is about to stop"));
     }
@@ -147,7 +148,7 @@ async fn answer(
     shape: Shape,
 ) -> Result<Response, Refusal> {
     app.limiter.pass(identity, Asking::Poll)?;
-    app.check(identity, Action::Read(room))?;
+    app.check(identity, Action::Read(room)).made().await?;
     let found = find(app, room, &query).await?;
     if let Standing::Over(refusal) = app.auth.standing(identity) {
         // It waited for long.

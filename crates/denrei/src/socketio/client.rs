@@ -280,7 +280,7 @@ impl Client {
     /// Does what the client asked and what it has said since, in its order. False ends the connection.
     pub(super) async fn catch_up(&mut self) -> bool {
         if let Some(asked) = self.asked.take() {
-            rooms::answer(&mut self.session, &self.lane, asked).await;
+            rooms::answer(&mut self.session, &self.under_way, &self.lane, asked).await;
         }
         while self.asked.is_none()
             && let Some(late) = self.late.pop_front()

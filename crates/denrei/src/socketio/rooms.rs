@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use denrei_hub::{Name, Position, Published, RoomName};
+use denrei_hub::{Draft, Name, Position, Published, RoomName};
 use denrei_proto::codes::Code;
 use denrei_proto::engineio::Version;
 use denrei_proto::socketio::{Args, Outgoing};
@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::app::{App, Publish};
 use crate::dispatch::UnderWay;
+use crate::policy::Decision;
 use crate::rates::Asking;
 use crate::refusal::Refusal;
 use crate::session::{Owed, Session};
@@ -24,8 +25,13 @@ use crate::wires::{ROOMS, Speech};
 /// What takes a while: the client's next words wait for it.
 pub(crate) struct Asked {
     ack: Option<u64>,
-    room: RoomName,
-    since: Option<Position>,
+    what: What,
+}
+
+enum What {
+    Join(RoomName, Option<Position>),
+    /// To publish, until somebody has looked up whether the client may.
+    Publish(Box<Draft>, Decision),
 }
 
 /// The client has come.
@@ -50,11 +56,19 @@ pub(crate) fn event(
     let json = args.to_plain_json();
     let outcome = match name {
         "join" => match session.pass(Asking::Join).and_then(|()| join(&json)) {
-            Ok((room, since)) => return Some(Asked { ack, room, since }),
+            Ok((room, since)) => return Some(Asked { ack, what: What::Join(room, since) }),
             Err(refusal) => Err(refusal),
         },
         "leave" => leave(session, &json).map(|room| answer_with(lane, ack, &serde_json::json!({ "room": room }))),
-        "publish" => publish(session, under_way, lane, ack, &json),
+        "publish" => match publish(session, &json) {
+            Ok((draft, Decision::Now(Ok(())))) => {
+                submit(session, under_way, lane, ack, draft);
+                Ok(())
+            }
+            Ok((_, Decision::Now(refused))) => refused,
+            Ok((draft, later)) => return Some(Asked { ack, what: What::Publish(Box::new(draft), later) }),
+            Err(refusal) => Err(refusal),
+        },
         "auth" => authenticate(session, &json).map(|answer| answer_with(lane, ack, &answer)),
         _ => session
             .pass(Asking::Call)
@@ -67,8 +81,17 @@ pub(crate) fn event(
 }
 
 /// Does what takes a while.
-pub(crate) async fn answer(session: &mut Session, lane: &Lane, asked: Asked) {
-    let Asked { ack, room, since } = asked;
+pub(crate) async fn answer(session: &mut Session, under_way: &UnderWay, lane: &Arc<Lane>, asked: Asked) {
+    let Asked { ack, what } = asked;
+    let (room, since) = match what {
+        What::Join(room, since) => (room, since),
+        What::Publish(draft, decision) => {
+            return match decision.made().await {
+                Ok(()) => submit(session, under_way, lane, ack, *draft),
+                Err(refusal) => refuse(lane, ack, &refusal),
+            };
+        }
+    };
     match session.join(&room, false).await {
         Ok(reader) => {
             let Position { epoch, seq } = reader.place();
@@ -129,13 +152,7 @@ fn authenticate(session: &mut Session, json: &[u8]) -> Result<serde_json::Value,
     Ok(serde_json::json!({ "userId": session.identity.user.as_ref().map(Name::as_str) }))
 }
 
-fn publish(
-    session: &mut Session,
-    under_way: &UnderWay,
-    lane: &Arc<Lane>,
-    ack: Option<u64>,
-    json: &[u8],
-) -> Result<(), Refusal> {
+fn publish(session: &mut Session, json: &[u8]) -> Result<(Draft, Decision), Refusal> {
     #[derive(Deserialize, Default)]
     struct Options {
         id: Option<String>,
@@ -155,7 +172,10 @@ fn publish(
     session.pass(Asking::Publish(&event))?;
     let (from, id) = (Some(&*session.outbox), options.id.as_deref());
     let publish = Publish { room: &room, event: &event, payload: payload.get(), id, from };
-    let draft = session.app.draft(&session.identity, publish)?;
+    session.app.draft(&session.identity, publish)
+}
+
+fn submit(session: &Session, under_way: &UnderWay, lane: &Arc<Lane>, ack: Option<u64>, draft: Draft) {
     let (lane, done) = (Arc::clone(lane), under_way.begin(&session.app, &session.outbox));
     session.app.publish(draft, move |published| {
         match published {
@@ -167,7 +187,6 @@ fn publish(
         }
         done();
     });
-    Ok(())
 }
 
 fn answer_with(lane: &Lane, ack: Option<u64>, payload: &serde_json::Value) {

@@ -16,7 +16,7 @@ use crate::auth::Standing;
 use crate::facts::Facts;
 use crate::identity::Identity;
 use crate::link::{Link, Woke};
-use crate::policy::Action;
+use crate::policy::{Action, Decision};
 use crate::refusal::Refusal;
 use crate::session::{Attention, Owed, Session};
 use crate::wires;
@@ -51,7 +51,10 @@ pub(crate) fn open(app: &App, facts: &Facts<'_>, identity: Identity) -> Result<O
         return Err(Refusal::new(Code::TooManyRooms, sentence));
     }
     for room in &rooms {
-        app.check(&identity, Action::Read(room))?;
+        // What has to be looked up is, when the room is joined.
+        if let Decision::Now(decision) = app.check(&identity, Action::Read(room)) {
+            decision?;
+        }
     }
     let header = facts.one("last-event-id").map(Into::into);
     let query = || facts.parameter("last_event_id").or_else(|| facts.parameter("lastEventId"));

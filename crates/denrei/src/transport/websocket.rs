@@ -268,6 +268,10 @@ impl Connection {
                 // Boxed: an idle session does not carry the room for this.
                 Box::pin(dispatch::join(&mut self.session, reference.as_deref(), &room, since, echo)).await;
             }
+            Some(Stop::Wait(Waiting::Decision { reference, draft, decision })) => {
+                self.session.outbox.flush();
+                Box::pin(dispatch::decide(&self.session, &self.under_way, reference, *draft, decision)).await;
+            }
         }
         Ok(())
     }

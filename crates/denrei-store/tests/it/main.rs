@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "what helps a test is a test")]
 
 mod harness;
+mod server;
 
 mod bounds;
 mod children;

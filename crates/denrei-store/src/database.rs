@@ -19,7 +19,7 @@ impl Database {
     pub(crate) fn writer(&self) -> Result<Connection, Fault> {
         match self {
             Self::Sqlite(database) => Ok(Connection::Sqlite(database.writer()?)),
-            Self::Postgres(database) => Ok(Connection::Postgres(database.connect()?)),
+            Self::Postgres(database) => Ok(Connection::Postgres(Box::new(database.connect()?))),
         }
     }
 
@@ -27,7 +27,7 @@ impl Database {
     pub(crate) fn reader(&self) -> Result<Connection, Fault> {
         match self {
             Self::Sqlite(database) => Ok(Connection::Sqlite(database.reader()?)),
-            Self::Postgres(database) => Ok(Connection::Postgres(database.connect()?)),
+            Self::Postgres(database) => Ok(Connection::Postgres(Box::new(database.connect()?))),
         }
     }
 

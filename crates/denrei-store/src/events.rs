@@ -7,7 +7,7 @@ use denrei_hub::{Draft, Epoch, Message, Name, Page, Position, Retained, RoomName
 
 use crate::migrations::{epoch, understood};
 use crate::rooms::{self, Aged};
-use crate::sql::{Fault, Row, Rows, Transaction, Value};
+use crate::sql::{Fault, Portion, Row, Rows, Transaction, Value};
 
 /// A page ends before the message that would take its payloads past this.
 const PAGE_BYTES: usize = 1 << 20;
@@ -73,15 +73,27 @@ pub(crate) fn page(transaction: &Transaction<'_>, name: &RoomName, span: Span) -
     let Some((room, head, first, epoch)) = room else {
         return Ok(Page { epoch: epoch(transaction)?, messages: Vec::new(), head: Seq::ZERO, first: Seq::ZERO.next() });
     };
-    let (sql, after, limit) = match span {
-        Span::After(after, limit) => (FOLLOWING, after, limit),
-        Span::Newest(limit) => (NEWEST, Seq::ZERO, limit),
+    let (sql, order, after, limit) = match span {
+        Span::After(after, limit) => (
+            "SELECT seq, event, from_client, user_name, sent_at_ms, payload FROM events
+             WHERE room_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+            "seq",
+            after,
+            limit,
+        ),
+        Span::Newest(limit) => (
+            "SELECT seq, event, from_client, user_name, sent_at_ms, payload FROM events
+             WHERE room_id = $1 AND seq > $2 ORDER BY seq DESC LIMIT $3",
+            "seq DESC",
+            Seq::ZERO,
+            limit,
+        ),
     };
     let mut messages = Vec::new();
     let mut bytes = 0;
-    let values =
-        [Value::Integer(room), Value::number(after.0), Value::number(limit as u64), Value::number(PAGE_BYTES as u64)];
-    transaction.each(sql, &values, |row| {
+    let portion = Portion { order, large: "payload", most: PAGE_BYTES };
+    let values = [Value::Integer(room), Value::number(after.0), Value::number(limit as u64)];
+    transaction.each_within(portion, sql, &values, |row| {
         let message = message(row, name, &epoch)?;
         bytes += message.payload.len();
         if bytes > PAGE_BYTES && !messages.is_empty() {
@@ -95,21 +107,6 @@ pub(crate) fn page(transaction: &Transaction<'_>, name: &RoomName, span: Span) -
     }
     Ok(Page { epoch, messages, head, first })
 }
-
-/// Events after a number. A server would send all of a long span before the first is looked at: what comes after a page's
-/// bytes is left out there.
-const FOLLOWING: &str = "
-    SELECT seq, event, from_client, user_name, sent_at_ms, payload FROM
-      (SELECT *, SUM(LENGTH(payload)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) AS bytes FROM
-        (SELECT * FROM events WHERE room_id = $1 AND seq > $2 ORDER BY seq LIMIT $3) AS span) AS summed
-    WHERE bytes - LENGTH(payload) <= $4 ORDER BY seq";
-
-/// The same from the end.
-const NEWEST: &str = "
-    SELECT seq, event, from_client, user_name, sent_at_ms, payload FROM
-      (SELECT *, SUM(LENGTH(payload)) OVER (ORDER BY seq DESC ROWS UNBOUNDED PRECEDING) AS bytes FROM
-        (SELECT * FROM events WHERE room_id = $1 AND seq > $2 ORDER BY seq DESC LIMIT $3) AS span) AS summed
-    WHERE bytes - LENGTH(payload) <= $4 ORDER BY seq DESC";
 
 /// Where each room stands.
 pub(crate) fn heads(transaction: &Transaction<'_>, names: &[RoomName]) -> Result<Vec<Position>, Fault> {

@@ -94,10 +94,21 @@ pub(crate) enum Rows {
     Enough,
 }
 
+/// Which part of a result is wanted of which not all may be held at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Portion {
+    /// The result's order.
+    pub(crate) order: &'static str,
+    /// The column that may be large.
+    pub(crate) large: &'static str,
+    /// Rows that follow so many bytes of it are not wanted.
+    pub(crate) most: usize,
+}
+
 /// A connection to a database.
 pub(crate) enum Connection {
     Sqlite(rusqlite::Connection),
-    Postgres(postgres::Connection),
+    Postgres(Box<postgres::Connection>),
 }
 
 impl Connection {
@@ -226,8 +237,28 @@ impl<'c> Transaction<'c> {
         }
     }
 
+    /// As [`Transaction::each`]: SQLite makes a row when it is visited, but a server would send all of them first.
+    pub(crate) fn each_within(
+        &self,
+        Portion { order, large, most }: Portion,
+        sql: &str,
+        values: &[Value<'_>],
+        visit: impl FnMut(&Row<'_>) -> Result<Rows, Fault>,
+    ) -> Result<(), Fault> {
+        match &self.0 {
+            Beneath::Sqlite(transaction) => transaction.each(sql, values, visit),
+            Beneath::Postgres(transaction) => {
+                let sum = format!("SUM(LENGTH({large})) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING)");
+                let summed = format!("SELECT *, {sum} AS bytes_so_far FROM ({sql}) AS result");
+                let within = format!("bytes_so_far - LENGTH({large}) <= {most}");
+                let sql = format!("SELECT * FROM ({summed}) AS summed WHERE {within} ORDER BY {order}");
+                transaction.each(&sql, values, visit)
+            }
+        }
+    }
+
     /// Visits the rows of a result until `visit` has enough. All of them may have been fetched by then: the statement
-    /// bounds their number and their size.
+    /// bounds their number.
     pub(crate) fn each(
         &self,
         sql: &str,

@@ -109,7 +109,7 @@ impl Store {
         // On a thread of its own, as all that waits for the server: the caller's may belong to a runtime.
         let work = || {
             let database = postgres::Database::new(url.clone(), config.busy_timeout, config.answer_timeout);
-            let writer = Connection::Postgres(database.first_connection()?);
+            let writer = Connection::Postgres(Box::new(database.first_connection()?));
             Self::start(Database::Postgres(database), writer, config)
         };
         thread::scope(|scope| {

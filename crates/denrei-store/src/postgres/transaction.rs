@@ -10,7 +10,7 @@ use futures_util::TryStreamExt;
 use futures_util::future::maybe_done;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Error, Statement};
+use tokio_postgres::{Column, Error, Statement};
 
 use super::Connection;
 use crate::sql::{Fault, Row, Rows, Value};
@@ -172,7 +172,7 @@ impl Drop for Transaction<'_> {
 }
 
 pub(crate) fn integer(row: &tokio_postgres::Row, column: usize) -> Result<i64, Fault> {
-    let integer = match row.columns().get(column).map(|column| column.type_()) {
+    let integer = match row.columns().get(column).map(Column::type_) {
         // LENGTH is one.
         Some(&Type::INT4) => row.try_get::<_, i32>(column).map(i64::from),
         _ => row.try_get(column),
@@ -193,11 +193,7 @@ impl From<Error> for Fault {
         let Some(answer) = error.as_db_error() else {
             let reason = full(&error).into();
             // What cannot be sent for its kind was not sent.
-            return if error.code().is_none() && is_ours(&error) {
-                Self::Operation(reason)
-            } else {
-                Self::Database(reason)
-            };
+            return if is_ours(&error) { Self::Operation(reason) } else { Self::Database(reason) };
         };
         let reason = format!("{} (SQLSTATE {})", answer.message(), answer.code().code()).into();
         match (answer.code(), &answer.code().code()[..2]) {
@@ -226,7 +222,7 @@ pub(super) fn full(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// Whether a value could not be sent, rather than the server be reached.
 fn is_ours(error: &Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<Unsendable>())
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<Unsendable>)
 }
 
 /// A value that PostgreSQL cannot hold.

@@ -24,7 +24,7 @@ use crate::error::StoreError;
 /// `Debug` nor `Display`.
 #[derive(Clone)]
 pub struct PostgresUrl {
-    config: Config,
+    config: Box<Config>,
     encryption: Option<Arc<ClientConfig>>,
 }
 
@@ -107,7 +107,7 @@ fn parse(text: &str) -> Result<PostgresUrl, String> {
         config.application_name("denrei");
     }
     let encryption = encrypted.then(|| encryption(authorities.as_deref())).transpose()?;
-    Ok(PostgresUrl { config, encryption })
+    Ok(PostgresUrl { config: Box::new(config), encryption })
 }
 
 fn encryption(authorities: Option<&str>) -> Result<Arc<ClientConfig>, String> {

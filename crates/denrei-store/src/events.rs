@@ -36,12 +36,11 @@ impl Numbered {
     }
 }
 
-/// Stores events; says of each whether it was: not where its number or its client id is taken.
-pub(crate) fn insert(transaction: &Transaction<'_>, events: &[Numbered]) -> Result<Vec<bool>, Fault> {
-    let sql = "INSERT INTO events (room_id, seq, event, from_client, user_name, client_id, sent_at_ms, payload)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
+/// Stores events; says how many: not those whose number or client id is taken.
+pub(crate) fn insert(transaction: &Transaction<'_>, events: &[Numbered]) -> Result<usize, Fault> {
+    let into = "events (room_id, seq, event, from_client, user_name, client_id, sent_at_ms, payload)";
     let many: Vec<_> = events.iter().map(Numbered::values).collect();
-    Ok(transaction.execute_many(sql, &many)?.into_iter().map(|stored| stored == 1).collect())
+    transaction.insert_many(into, &many)
 }
 
 /// The messages that were stored earlier under the client ids of drafts, which have one; each with its room's id.

@@ -116,21 +116,9 @@ impl<'c> Group<'c> {
         Ok(Place::Given(Position { epoch: self.epoch()?, seq }))
     }
 
-    /// Writes what has been numbered.
+    /// Writes what has been numbered, and the counters.
     pub(crate) fn write(&mut self) -> Result<(), Fault> {
-        let unwritten = &self.numbered[self.written..];
-        if !unwritten.is_empty() {
-            let stored = events::insert(&self.transaction, unwritten)?;
-            if let Some(taken) = stored.iter().position(|stored| !stored) {
-                if self.care.ids {
-                    let Numbered { seq, draft, .. } = &unwritten[taken];
-                    return Err(Fault::Operation(format!("number {seq} of {:?} is taken", draft.room).into()));
-                }
-                self.care.ids = true;
-                return Err(Fault::Conflict("a client id is that of a stored event".into()));
-            }
-            self.written = self.numbered.len();
-        }
+        self.write_events()?;
         self.counters.save(&self.transaction)
     }
 
@@ -159,10 +147,25 @@ impl<'c> Group<'c> {
         outcome
     }
 
-    /// Commits what was written; tells the epoch, if it was needed.
-    pub(crate) fn commit(self) -> Result<Option<Epoch>, Fault> {
-        self.transaction.commit()?;
+    /// Writes what has not been written, and commits; tells the epoch, if it was needed.
+    pub(crate) fn commit(mut self) -> Result<Option<Epoch>, Fault> {
+        self.write_events()?;
+        self.counters.commit(self.transaction)?;
         Ok(self.epoch)
+    }
+
+    fn write_events(&mut self) -> Result<(), Fault> {
+        let unwritten = &self.numbered[self.written..];
+        if events::insert(&self.transaction, unwritten)? < unwritten.len() {
+            if self.care.ids {
+                let rooms: BTreeSet<_> = unwritten.iter().map(|event| &event.draft.room).collect();
+                return Err(Fault::Operation(format!("a number is taken in one of {rooms:?}").into()));
+            }
+            self.care.ids = true;
+            return Err(Fault::Conflict("a client id is that of a stored event".into()));
+        }
+        self.written = self.numbered.len();
+        Ok(())
     }
 
     fn lock_rooms(&mut self, names: &BTreeSet<&Name>) -> Result<(), Fault> {

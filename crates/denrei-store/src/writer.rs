@@ -233,7 +233,6 @@ fn commit_together(
     for operation in operations {
         shielded(|| operation.apply(&mut group))?;
     }
-    group.write()?;
     Ok(Written { epoch: group.commit()?, refused: Vec::new() })
 }
 

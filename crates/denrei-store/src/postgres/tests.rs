@@ -155,6 +155,43 @@ fn one_statement_for_many_rows_answers_in_their_order() {
 }
 
 #[test]
+fn many_rows_are_inserted_but_for_those_that_are_there() {
+    let database = database();
+    let mut connection = connect(&database);
+    let transaction = Transaction::write(&mut connection).unwrap();
+    put(&transaction, "b", 1).unwrap();
+    let into = "things (name, size, data)";
+    let row = |name, size| [Value::Text(name), Value::Integer(size), Value::Bytes(b"\0")];
+    let rows = [row("a", 10), row("b", 20), row("c, \"d\" {}", 30), row("a", 40)];
+    assert_eq!(transaction.insert_many(into, &rows).unwrap(), 2);
+    assert_eq!(transaction.insert_many(into, &rows[..0]).unwrap(), 0);
+    let save = "UPDATE things SET size = $1 WHERE name = $2";
+    transaction.commit_after(save, &[[Value::Integer(2), Value::Text("b")]]).unwrap();
+    assert_eq!(sizes(&database), [2, 10, 30]);
+}
+
+#[test]
+fn a_commit_after_a_statement_that_fails_commits_nothing() {
+    let database = database();
+    let mut connection = connect(&database);
+    let transaction = Transaction::write(&mut connection).unwrap();
+    put(&transaction, "a", 1).unwrap();
+    let save = "UPDATE things SET size = size / $1 WHERE name = $2";
+    let fault = transaction.commit_after(save, &[[Value::Integer(0), Value::Text("a")]]).unwrap_err();
+    assert!(matches!(&fault, Fault::Operation(reason) if reason.contains("22012")), "{fault:?}");
+    assert_eq!(sizes(&database), []);
+    let transaction = Transaction::write(&mut connection).unwrap();
+    put(&transaction, "a", 1).unwrap();
+    let fault = transaction.commit_after(save, &[[Value::Text("0"), Value::Text("a")]]).unwrap_err();
+    assert!(matches!(fault, Fault::Operation(_)), "{fault:?}");
+    assert_eq!(sizes(&database), [], "nor after one that could not be sent");
+    let transaction = Transaction::write(&mut connection).unwrap();
+    put(&transaction, "a", 2).unwrap();
+    transaction.commit().unwrap();
+    assert_eq!(sizes(&database), [2]);
+}
+
+#[test]
 fn values_that_do_not_fit_fail_alone() {
     let database = database();
     let mut connection = connect(&database);
@@ -168,6 +205,9 @@ fn values_that_do_not_fit_fail_alone() {
         let fault = transaction.first(sql, &[value], |_| Ok(())).unwrap_err();
         assert!(matches!(fault, Fault::Operation(_)), "{sql}: {fault:?}");
     }
+    let row = [Value::Text("a\0b"), Value::Integer(1), Value::Bytes(b"")];
+    let fault = transaction.insert_many("things (name, size, data)", &[row]).unwrap_err();
+    assert!(matches!(&fault, Fault::Operation(reason) if reason.contains("a NUL")), "{fault:?}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use futures_util::TryStreamExt;
 use futures_util::future::maybe_done;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Column, Error, Statement};
+use tokio_postgres::{Error, Statement};
 
 use super::Connection;
 use crate::sql::{Fault, Row, Rows, Value};
@@ -55,6 +55,39 @@ impl<'c> Transaction<'c> {
         }
         let committed = self.connection.wait(self.connection.client().batch_execute("COMMIT"));
         committed.map_err(|fault| Fault::Database(fault.reason().clone()))
+    }
+
+    pub(crate) fn commit_after<const N: usize>(self, sql: &str, many: &[[Value<'_>; N]]) -> Result<(), Fault> {
+        if many.is_empty() || self.stage.get() == Stage::Failed {
+            return self.commit();
+        }
+        let statement = self.prepare(sql)?;
+        let last = async |values: Option<&[Value<'_>; N]>| match values {
+            Some(values) => self.changed(&statement, values).await.map(drop),
+            // After a failure it rolls back, and the failure is what is heard first.
+            None => self.connection.client().batch_execute("COMMIT").await,
+        };
+        self.together(many.iter().map(Some).chain([None]).map(last))?;
+        self.stage.set(Stage::Ended);
+        Ok(())
+    }
+
+    /// One array for each column: a statement for each row would have the server answer each.
+    pub(crate) fn insert_many<const N: usize>(&self, into: &str, rows: &[[Value<'_>; N]]) -> Result<usize, Fault> {
+        let Some(first) = rows.first() else { return Ok(0) };
+        let kind = |(at, value): (usize, &Value<'_>)| {
+            let kind = match value {
+                Value::Integer(_) => "BIGINT",
+                Value::Text(_) | Value::Maybe(_) => "TEXT",
+                Value::Bytes(_) => "BYTEA",
+            };
+            format!("${}::{kind}[]", at + 1)
+        };
+        let kinds: Vec<_> = first.iter().enumerate().map(kind).collect();
+        let sql = format!("INSERT INTO {into} SELECT * FROM UNNEST({}) ON CONFLICT DO NOTHING", kinds.join(", "));
+        let statement = self.prepare(&sql)?;
+        let columns: [Column<'_>; N] = std::array::from_fn(|at| Column(rows.iter().map(|row| row[at]).collect()));
+        Ok(self.together([self.changed(&statement, &columns)])?.into_iter().sum())
     }
 
     pub(crate) fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<usize, Fault> {
@@ -116,7 +149,7 @@ impl<'c> Transaction<'c> {
         self.connection.prepare(sql).inspect_err(|_| self.stage.set(Stage::Failed))
     }
 
-    async fn changed(&self, statement: &Statement, values: &[Value<'_>]) -> Result<usize, Error> {
+    async fn changed(&self, statement: &Statement, values: &[impl ToSql + Sync]) -> Result<usize, Error> {
         let changed = self.connection.client().execute_raw(statement, values).await?;
         Ok(usize::try_from(changed).unwrap_or(usize::MAX))
     }
@@ -144,6 +177,10 @@ impl<'c> Transaction<'c> {
                 let _ = begun.as_mut().poll(context);
                 for statement in &mut statements {
                     let _ = statement.as_mut().poll(context);
+                    if let Some(Err(_)) = statement.as_mut().output_mut() {
+                        // It could not even be sent, and what follows, a COMMIT perhaps, must not be without it.
+                        break;
+                    }
                 }
                 Poll::Ready(())
             })
@@ -172,7 +209,7 @@ impl Drop for Transaction<'_> {
 }
 
 pub(crate) fn integer(row: &tokio_postgres::Row, column: usize) -> Result<i64, Fault> {
-    let integer = match row.columns().get(column).map(Column::type_) {
+    let integer = match row.columns().get(column).map(tokio_postgres::Column::type_) {
         // LENGTH is one.
         Some(&Type::INT4) => row.try_get::<_, i32>(column).map(i64::from),
         _ => row.try_get(column),
@@ -251,6 +288,22 @@ impl ToSql for Value<'_> {
             (Self::Bytes(bytes), &Type::BYTEA) => bytes.to_sql(wanted, out),
             (Self::Bytes(_), _) => mismatch("bytes"),
         }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// A column of many rows, sent as an array.
+#[derive(Debug)]
+struct Column<'v>(Vec<Value<'v>>);
+
+impl ToSql for Column<'_> {
+    fn to_sql(&self, wanted: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        self.0.as_slice().to_sql(wanted, out)
     }
 
     fn accepts(_: &Type) -> bool {

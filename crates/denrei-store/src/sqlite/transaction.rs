@@ -27,6 +27,12 @@ impl<'c> Transaction<'c> {
         Ok(statement.raw_execute()?)
     }
 
+    pub(crate) fn insert_many<const N: usize>(&self, into: &str, rows: &[[Value<'_>; N]]) -> Result<usize, Fault> {
+        let places: Vec<_> = (1..=N).map(|at| format!("${at}")).collect();
+        let sql = format!("INSERT INTO {into} VALUES ({}) ON CONFLICT DO NOTHING", places.join(", "));
+        Ok(self.execute_many(&sql, rows)?.into_iter().sum())
+    }
+
     pub(crate) fn execute_many<const N: usize>(&self, sql: &str, many: &[[Value<'_>; N]]) -> Result<Vec<usize>, Fault> {
         let mut statement = self.0.prepare_cached(sql)?;
         let execute = |values: &[Value<'_>; N]| {

@@ -216,6 +216,30 @@ fn a_server_without_encryption_is_refused_where_the_url_asks_for_it() {
     }
 }
 
+#[test]
+fn a_server_is_spoken_to_encrypted_where_the_url_asks_for_it_and_its_certificate_is_checked() {
+    let server = Server::start_encrypted();
+    let database = server.database();
+    let url = server.encrypted_url(&database);
+    let believed = server.certificate();
+    for mode in ["verify-full", "require"] {
+        let url = format!("{url}?sslmode={mode}&sslrootcert={}", believed.display());
+        let store = connect(&url, StoreConfig::default()).unwrap();
+        append(&store, draft("feed:a", mode));
+        let plain = "SELECT COUNT(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+                     WHERE application_name = 'denrei' AND NOT ssl";
+        assert_eq!(server.ask(&database, plain), "0");
+    }
+    // Of another name than the certificate's.
+    let other = url.replace("127.0.0.1", "localhost");
+    let other = format!("{other}?sslmode=require&sslrootcert={}", believed.display());
+    let reason = connect(&other, StoreConfig::default()).unwrap_err().to_string();
+    assert!(reason.contains("certificate") && reason.contains("localhost"), "{reason}");
+    // Of nobody whom the system believes.
+    let reason = connect(&format!("{url}?sslmode=require"), StoreConfig::default()).unwrap_err().to_string();
+    assert!(reason.contains("certificate"), "{reason}");
+}
+
 fn through(proxy: &Proxy, server: &Server, database: &str) -> String {
     let url = server.url(database);
     let host = &url[url.find("@%2F").unwrap() + 1..url.rfind('/').unwrap()];

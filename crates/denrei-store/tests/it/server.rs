@@ -1,6 +1,7 @@
 //! A PostgreSQL server of the tests' own, in a temporary directory, on a socket in it.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -10,6 +11,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Server {
     directory: PathBuf,
     durability: Durability,
+    /// On loopback, encrypted; otherwise it listens on its socket only.
+    port: Option<u16>,
     postmaster: Option<Child>,
     /// Waits for the end of its input, then stops what runs in the directory and removes it.
     watch: Child,
@@ -33,6 +36,16 @@ impl Server {
     }
 
     pub(crate) fn start(durability: Durability) -> Self {
+        Self::start_on(durability, None)
+    }
+
+    /// One that also listens on loopback, and can encrypt there.
+    pub(crate) fn start_encrypted() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self::start_on(Durability::Spared, Some(port))
+    }
+
+    fn start_on(durability: Durability, port: Option<u16>) -> Self {
         let directory = tempfile::Builder::new().prefix("denrei-pg-").tempdir().unwrap().keep();
         let watch = Command::new("sh")
             .args(["-c", WATCH, "sh"])
@@ -42,7 +55,10 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut server = Self { directory, durability, postmaster: None, watch };
+        let mut server = Self { directory, durability, port, postmaster: None, watch };
+        if port.is_some() {
+            server.certify();
+        }
         let password = server.directory.join("password");
         fs::write(&password, Self::PASSWORD).unwrap();
         if is_root() {
@@ -66,17 +82,33 @@ impl Server {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.directory.join("log")).unwrap();
         let fsync = if self.durability == Durability::Kept { "fsync=on" } else { "fsync=off" };
         let sockets = format!("unix_socket_directories={}", self.directory.display());
-        let settings = [fsync, &sockets, "listen_addresses=", "max_connections=500", "deadlock_timeout=100ms"];
+        let mut settings =
+            [fsync, &sockets, "max_connections=500", "deadlock_timeout=100ms"].map(str::to_owned).to_vec();
+        match self.port {
+            None => settings.push("listen_addresses=".into()),
+            Some(port) => settings.extend([
+                "listen_addresses=127.0.0.1".into(),
+                format!("port={port}"),
+                "ssl=on".into(),
+                format!("ssl_cert_file={}", self.certificate().display()),
+                format!("ssl_key_file={}", self.directory.join("key.pem").display()),
+            ]),
+        }
         let mut command = self.program("postgres");
         command.arg("-D").arg(self.data()).args(settings.iter().flat_map(|setting| ["-c", setting]));
-        let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn();
-        self.postmaster = Some(child.unwrap());
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let mut postmaster = command.spawn().unwrap();
         let begin = Instant::now();
         while self.try_ask("postgres", "SELECT 1").is_err() {
+            // After a `kill -9` it does not start before the last process of the former one has noticed.
+            if postmaster.try_wait().unwrap().is_some() {
+                postmaster = command.spawn().unwrap();
+            }
             let log = || fs::read_to_string(self.directory.join("log")).unwrap_or_default();
             assert!(begin.elapsed() < Duration::from_secs(60), "the server does not start:\n{}", log());
             std::thread::sleep(Duration::from_millis(20));
         }
+        self.postmaster = Some(postmaster);
     }
 
     /// `kill -9` of its first process; the others notice and end themselves.
@@ -113,7 +145,30 @@ impl Server {
 
     /// Where it listens.
     pub(crate) fn socket(&self) -> PathBuf {
-        self.directory.join(".s.PGSQL.5432")
+        self.directory.join(format!(".s.PGSQL.{}", self.port.unwrap_or(5432)))
+    }
+
+    /// What to believe about the one that can encrypt.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.directory.join("certificate.pem")
+    }
+
+    /// The URL of the one that can encrypt.
+    pub(crate) fn encrypted_url(&self, database: &str) -> String {
+        let port = self.port.expect("it was started so");
+        let url = self.url(database);
+        let (who, _) = url.split_once('@').expect("it says who");
+        format!("{who}@127.0.0.1:{port}/{database}")
+    }
+
+    fn certify(&self) {
+        let settings = self.directory.join("openssl.cnf");
+        let text = "[req]\nprompt = no\ndistinguished_name = name\nx509_extensions = more\n[name]\nCN = test\n\
+                    [more]\nbasicConstraints = critical, CA:FALSE\nsubjectAltName = IP:127.0.0.1\n";
+        fs::write(&settings, text).unwrap();
+        let mut command = Command::new("openssl");
+        command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-config"]).arg(&settings);
+        succeeds(command.arg("-out").arg(self.certificate()).arg("-keyout").arg(self.directory.join("key.pem")));
     }
 
     /// Asks as another program would.
@@ -126,6 +181,7 @@ impl Server {
         let mut command = Command::new(binaries().join("psql"));
         command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
         command.arg("--host").arg(&self.directory).args(["--username=denrei", "--dbname", database]);
+        command.arg(format!("--port={}", self.port.unwrap_or(5432)));
         command.env("PGPASSWORD", Self::PASSWORD);
         command
     }

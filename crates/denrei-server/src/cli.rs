@@ -63,8 +63,9 @@ pub(crate) struct Options {
     /// Settings [default: ./denrei.toml, if there is one].
     #[arg(long, env = "DENREI_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Where stored rooms are kept: sqlite:PATH [default: sqlite:DATA/denrei.db].
-    #[arg(long, env = "DENREI_STORE", value_name = "URL")]
+    /// Where stored rooms are kept: sqlite:PATH, or postgres://USER:PASSWORD@HOST:PORT/DATABASE, better from the environment:
+    /// a command line can be read by others [default: sqlite:DATA/denrei.db].
+    #[arg(long, env = "DENREI_STORE", value_name = "URL", hide_env_values = true)]
     pub(crate) store: Option<String>,
     /// What tokens are signed with, at least 32 bytes. Only from the environment: a command line can be read by others.
     #[arg(skip)]

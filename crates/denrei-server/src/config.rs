@@ -4,6 +4,7 @@ mod auth;
 mod policy;
 mod rates;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use denrei::{Config, Policy};
 use denrei_hub::{Class, Keep, Window};
 use denrei_proto::socketio::Parser;
+use denrei_store::PostgresUrl;
 
 use crate::cli::Options;
 use crate::file::{self, File};
@@ -20,11 +22,26 @@ use crate::file::{self, File};
 pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     pub(crate) data: PathBuf,
-    /// The SQLite database.
-    pub(crate) database: PathBuf,
+    pub(crate) database: Database,
     pub(crate) config: Config,
     /// What the file says of who may do what.
     pub(crate) policy: Box<dyn Policy>,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { listen, data, database, config, policy: _ } = self;
+        let mut settings = f.debug_struct("Settings");
+        settings.field("listen", listen).field("data", data).field("database", database).field("config", config);
+        settings.finish_non_exhaustive()
+    }
+}
+
+/// Where stored rooms are kept.
+#[derive(Debug)]
+pub(crate) enum Database {
+    Sqlite(PathBuf),
+    Postgres(PostgresUrl),
 }
 
 /// Puts everything together that was said.
@@ -33,11 +50,8 @@ pub(crate) fn resolve(options: Options) -> Result<Settings, String> {
     let listen = options.listen.or(file.listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
     let data = options.data.or(file.data.clone()).unwrap_or_else(|| "./denrei-data".into());
     let database = match options.store.as_ref().or(file.store.as_ref()) {
-        None => data.join("denrei.db"),
-        Some(url) => match url.strip_prefix("sqlite:") {
-            Some(path) if !path.is_empty() => path.into(),
-            _ => return Err(format!("store: {url} is not sqlite:PATH")),
-        },
+        None => Database::Sqlite(data.join("denrei.db")),
+        Some(url) => parse_store(url)?,
     };
     let mut config = Config::default();
     let mut file = file;
@@ -59,6 +73,17 @@ fn read(path: Option<&Path>) -> Result<File, String> {
 
 fn parse(text: &str) -> Result<File, String> {
     toml::from_str(text).map_err(|error| error.to_string())
+}
+
+/// It may hold a password, so errors do not quote it.
+fn parse_store(url: &str) -> Result<Database, String> {
+    match url.split_once(':') {
+        Some(("sqlite", path)) if !path.is_empty() => Ok(Database::Sqlite(path.into())),
+        Some(("postgres" | "postgresql", _)) => {
+            PostgresUrl::parse(url).map(Database::Postgres).map_err(|error| format!("store: {error}"))
+        }
+        _ => Err("store: it is neither sqlite:PATH nor postgres://USER:PASSWORD@HOST:PORT/DATABASE".into()),
+    }
 }
 
 fn apply(file: File, config: &mut Config) -> Result<(), String> {

@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::Settings;
+use crate::config::{Database, Settings};
 use crate::{page, secret, welcome};
 
 pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
@@ -22,9 +22,11 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
     let said = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
     let signing = secret::find_or_make(&settings)?;
     settings.config.access.secret = Some(signing.clone());
-    let store = Store::open(&settings.database, StoreConfig::default())
-        .map_err(|error| said(&settings.database.display().to_string(), &error))?;
-    let store = Arc::new(store);
+    let store = match &settings.database {
+        Database::Sqlite(path) => Store::open(path, StoreConfig::default()),
+        Database::Postgres(url) => Store::connect(url, StoreConfig::default()),
+    };
+    let store = Arc::new(store.map_err(|error| said("store", &error))?);
     let cores = thread::available_parallelism().map_or(1, usize::from);
     settings.config.hub.shards = cores;
     let development = settings.config.access.development;

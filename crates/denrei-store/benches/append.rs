@@ -1,7 +1,9 @@
-//! How many appends a second the store takes, and how many share a commit.
+//! How many appends a second the store takes on either database, and how many share a commit; beside a plain loop that
+//! inserts one row per transaction.
 //!
-//! `cargo bench -p denrei-store --bench append [-- DIRECTORY]`: one room, 128-byte payloads with client ids, for
-//! several numbers of appends under way.
+//! `cargo bench -p denrei-store --bench append [-- DIRECTORY]`: 128-byte payloads with client ids, in one room and in
+//! 100, for several numbers of appends under way. SQLite's files are made in the directory; PostgreSQL is started for this,
+//! in the system's temporary directory, with `fsync` on.
 #![allow(clippy::print_stdout)]
 
 use std::path::PathBuf;
@@ -9,25 +11,53 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use denrei_hub::{Draft, Log, Name, Seq, Span};
-use denrei_store::{Store, StoreConfig};
+use denrei_store::{PostgresUrl, Store, StoreConfig};
+
+#[path = "../tests/it/server.rs"]
+#[allow(dead_code, clippy::unwrap_used, reason = "the tests use more of it")]
+mod server;
+
+use server::{Durability, Server};
+
+const LENGTH: Duration = Duration::from_secs(3);
 
 fn main() {
     let directory = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let directory = directory.map_or_else(std::env::temp_dir, PathBuf::from).join(denrei_hub::random_token(8));
-    println!("| under way | appends/s | per commit | answered after p50 ms | p99 ms | CPU µs per append |");
-    println!("|---|---|---|---|---|---|");
-    for under_way in [1, 8, 64, 256, 1024, 4096] {
-        let store = Store::open(directory.join(format!("{under_way}.db")), StoreConfig::default())
-            .expect("the directory can be written");
-        append(&store, under_way, Duration::from_secs(3));
+    let server = Server::start(Durability::Kept);
+    let config = StoreConfig::default();
+    let sqlite = || {
+        let path = directory.join(denrei_hub::random_token(8));
+        Store::open(path, config).expect("the directory can be written")
+    };
+    let postgres = || {
+        let url = PostgresUrl::parse(&server.url(&server.database())).expect("it is one");
+        Store::connect(&url, config).expect("the server was started")
+    };
+    println!(
+        "| database | rooms | under way | appends/s | per commit | answered after p50 ms | p99 ms | CPU µs here |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    let databases: [(&str, &dyn Fn() -> Store); 2] = [("SQLite", &sqlite), ("PostgreSQL", &postgres)];
+    for rooms in [1, 100] {
+        for under_way in [1, 16, 1000] {
+            for (name, open) in databases {
+                append(name, &open(), rooms, under_way);
+            }
+        }
     }
-    let store = Store::open(directory.join("256.db"), StoreConfig::default()).expect("it was made before");
-    read(&store);
-    drop(store);
+    plain(&server);
+    println!("\n| database | messages in a page | µs, one page after another |\n|---|---|---|");
+    for (name, open) in databases {
+        let store = open();
+        fill(&store);
+        read(name, &store);
+    }
+    drop(server);
     std::fs::remove_dir_all(directory).expect("it is ours");
 }
 
-fn append(store: &Store, under_way: usize, length: Duration) {
+fn append(database: &str, store: &Store, rooms: u64, under_way: usize) {
     let (end, ended) = mpsc::sync_channel::<Instant>(under_way);
     let mut delays = Vec::new();
     let before = store.statistics();
@@ -35,7 +65,7 @@ fn append(store: &Store, under_way: usize, length: Duration) {
     let cpu = cpu_microseconds();
     let mut count = 0_u64;
     let mut answered = 0_u64;
-    while begin.elapsed() < length {
+    while begin.elapsed() < LENGTH {
         while count - answered >= under_way as u64 {
             delays.push(ended.recv().expect("every append is answered").elapsed());
             answered += 1;
@@ -46,7 +76,7 @@ fn append(store: &Store, under_way: usize, length: Duration) {
             answer.map(drop).expect("the disk works");
             end.send(sent).expect("someone waits");
         };
-        store.append(draft(count), Box::new(done));
+        store.append(draft(count, rooms), Box::new(done));
     }
     while answered < count {
         delays.push(ended.recv().expect("every append is answered").elapsed());
@@ -58,7 +88,7 @@ fn append(store: &Store, under_way: usize, length: Duration) {
     let quantile = |part: f64| delays[(part * (delays.len() - 1) as f64) as usize].as_secs_f64() * 1000.0;
     let cpu = (cpu_microseconds() - cpu) / count as f64;
     let (rate, size, half, most) = (count as f64 / seconds, count as f64 / commits, quantile(0.5), quantile(0.99));
-    println!("| {under_way} | {rate:.0} | {size:.1} | {half:.2} | {most:.2} | {cpu:.1} |");
+    println!("| {database} | {rooms} | {under_way} | {rate:.0} | {size:.1} | {half:.2} | {most:.2} | {cpu:.1} |");
 }
 
 /// What the process has used, the part of the one who appends included: steady on a machine that does other things.
@@ -70,9 +100,38 @@ fn cpu_microseconds() -> f64 {
     ticks as f64 * 10_000.0
 }
 
-fn read(store: &Store) {
+/// What a program does that has no log: a row, a commit.
+fn plain(server: &Server) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
+    runtime.block_on(async {
+        let url = server.url(&server.database());
+        let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("it was started");
+        tokio::spawn(connection);
+        client.batch_execute("CREATE TABLE events (id BIGSERIAL PRIMARY KEY, body BYTEA)").await.expect("it is empty");
+        let insert = client.prepare("INSERT INTO events (body) VALUES ($1)").await.expect("it is there");
+        let (begin, mut count) = (Instant::now(), 0_u64);
+        while begin.elapsed() < LENGTH {
+            client.execute(&insert, &[&[b'x'; 128].as_slice()]).await.expect("the disk works");
+            count += 1;
+        }
+        let rate = count as f64 / begin.elapsed().as_secs_f64();
+        println!("| PostgreSQL, plain INSERT | – | 1 | {rate:.0} | 1.0 | | | |");
+    });
+}
+
+fn fill(store: &Store) {
+    let (end, ended) = mpsc::sync_channel(10_000);
+    for number in 0..10_000 {
+        let end = end.clone();
+        let done = move |answer: Result<denrei_hub::Appended, _>| end.send(answer.is_ok()).expect("someone waits");
+        store.append(draft(number, 1), Box::new(done));
+    }
+    assert!((0..10_000).all(|_| ended.recv().expect("every append is answered")));
+}
+
+fn read(database: &str, store: &Store) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be made");
-    let room = name("feed:bench");
+    let room = name("feed:0");
     for limit in [1, 64, 1000] {
         let begin = Instant::now();
         let mut pages = 0_u32;
@@ -82,16 +141,14 @@ fn read(store: &Store) {
             after = page.messages.last().map_or(Seq::ZERO, |message| message.seq);
             pages += 1;
         }
-        println!(
-            "a page of {limit}: {:.1} µs, one after another",
-            begin.elapsed().as_micros() as f64 / f64::from(pages)
-        );
+        let each = begin.elapsed().as_micros() as f64 / f64::from(pages);
+        println!("| {database} | {limit} | {each:.1} |");
     }
 }
 
-fn draft(number: u64) -> Draft {
+fn draft(number: u64, rooms: u64) -> Draft {
     Draft {
-        room: name("feed:bench"),
+        room: name(&format!("feed:{}", number % rooms)),
         event: name("message"),
         payload: vec![b'x'; 128].into(),
         from: Some("connection-1".into()),

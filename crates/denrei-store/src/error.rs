@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-/// Why a store could not be opened.
+/// Why a store could not be opened. No variant holds a password.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -14,10 +14,10 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// A newer denrei has written the database. Start that version, or restore a backup.
-    #[error("the database {} has schema version {found}, this server knows versions up to {known}", path.display())]
+    #[error("the database {database} has schema version {found}, this server knows versions up to {known}")]
     Newer {
         /// The database.
-        path: PathBuf,
+        database: String,
         /// The version of its schema.
         found: u64,
         /// The newest version that this server knows.
@@ -31,13 +31,35 @@ pub enum StoreError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// The file is not a database, is damaged, or cannot be read or written now.
-    #[error("the database {} cannot be used", path.display())]
+    /// The file is not a database, is damaged, or cannot be read or written now; or a server's database is not one for us.
+    #[error("the database {database} cannot be used: {source}")]
     Database {
         /// The database.
-        path: PathBuf,
-        /// What SQLite says.
+        database: String,
+        /// What SQLite or PostgreSQL says.
         source: Box<dyn Error + Send + Sync>,
+    },
+    /// The URL of a server's database cannot be understood. Correct it.
+    #[error("the database's URL cannot be used: {reason}")]
+    Url {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No server answers. Start it, or correct the host and port.
+    #[error("the database {database} cannot be reached: {reason}; is the server running, are host and port right?")]
+    Unreachable {
+        /// The database.
+        database: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The server answers that we may not use the database. Correct user, password or the database's name, or its rules.
+    #[error("the database {database} refuses us: {reason}")]
+    Refused {
+        /// The database.
+        database: String,
+        /// What the server says.
+        reason: String,
     },
     /// A thread could not be started.
     #[error("the store's threads cannot be started")]

@@ -5,70 +5,94 @@ use std::sync::Arc;
 use bytes::Bytes;
 use denrei_hub::{Draft, Epoch, Message, Name, Page, Position, Retained, RoomName, Seq, Span};
 
-use crate::migrations::epoch;
-use crate::rooms;
-use crate::sql::{Fault, Row, Rows, Transaction, Value};
+use crate::migrations::{epoch, understood};
+use crate::rooms::{self, Aged};
+use crate::sql::{Fault, Portion, Row, Rows, Transaction, Value};
 
 /// A page ends before the message that would take its payloads past this.
 const PAGE_BYTES: usize = 1 << 20;
 
-/// Stores a draft under a number; false when its client id is taken, and nothing was stored.
-pub(crate) fn insert(transaction: &Transaction<'_>, room: i64, seq: Seq, draft: &Draft) -> Result<bool, Fault> {
-    let sql = "INSERT INTO events (room_id, seq, event, from_client, user_name, client_id, sent_at_ms, payload)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
-    let values = [
-        Value::Integer(room),
-        Value::number(seq.0),
-        Value::Text(draft.event.as_str()),
-        Value::Maybe(draft.from.as_deref()),
-        Value::Text(scope(draft)),
-        Value::Maybe(draft.id.as_ref().map(Name::as_str)),
-        Value::number(draft.timestamp),
-        Value::Bytes(&draft.payload),
-    ];
-    Ok(transaction.execute(sql, &values)? == 1)
+/// An event that has its number and is to be stored under it.
+#[derive(Debug)]
+pub(crate) struct Numbered {
+    pub(crate) room: i64,
+    pub(crate) seq: Seq,
+    pub(crate) draft: Draft,
 }
 
-/// The message that was stored earlier under a draft's client id.
+impl Numbered {
+    fn values(&self) -> [Value<'_>; 8] {
+        let Self { room, seq, draft } = self;
+        [
+            Value::Integer(*room),
+            Value::number(seq.0),
+            Value::Text(draft.event.as_str()),
+            Value::Maybe(draft.from.as_deref()),
+            Value::Text(scope(draft)),
+            Value::Maybe(draft.id.as_ref().map(Name::as_str)),
+            Value::number(draft.timestamp),
+            Value::Bytes(&draft.payload),
+        ]
+    }
+}
+
+/// Stores events; says how many: not those whose number or client id is taken.
+pub(crate) fn insert(transaction: &Transaction<'_>, events: &[Numbered]) -> Result<usize, Fault> {
+    let into = "events (room_id, seq, event, from_client, user_name, client_id, sent_at_ms, payload)";
+    let many: Vec<_> = events.iter().map(Numbered::values).collect();
+    transaction.insert_many(into, &many)
+}
+
+/// The messages that were stored earlier under the client ids of drafts, which have one; each with its room's id.
 pub(crate) fn earlier(
     transaction: &Transaction<'_>,
-    room: i64,
     epoch: &Epoch,
-    draft: &Draft,
-) -> Result<Option<Message>, Fault> {
-    let Some(id) = &draft.id else { return Ok(None) };
+    drafts: &[(i64, &Draft)],
+) -> Result<Vec<Option<Message>>, Fault> {
     let sql = "SELECT seq, event, from_client, user_name, sent_at_ms, payload FROM events
                WHERE room_id = $1 AND user_name = $2 AND client_id = $3";
-    let values = [Value::Integer(room), Value::Text(scope(draft)), Value::Text(id.as_str())];
-    transaction.first(sql, &values, |row| message(row, &draft.room, epoch))
+    let many = drafts.iter().map(|&(room, draft)| {
+        let id = draft.id.as_ref().map(Name::as_str);
+        [Value::Integer(room), Value::Text(scope(draft)), Value::Maybe(id)]
+    });
+    let many: Vec<_> = many.collect();
+    transaction.first_many(sql, &many, |at, row| message(row, &drafts[at].1.room, epoch))
 }
 
 /// Reads a page of a room's log. It holds as many messages as the span says and their payloads at most
 /// [`PAGE_BYTES`], but at least one message if there is one.
 pub(crate) fn page(transaction: &Transaction<'_>, name: &RoomName, span: Span) -> Result<Page, Fault> {
-    let epoch = epoch(transaction)?;
-    let Some((room, head)) = rooms::find(transaction, name)? else {
-        return Ok(Page { epoch, messages: Vec::new(), head: Seq::ZERO, first: Seq::ZERO.next() });
+    let sql = "SELECT id, head, COALESCE((SELECT seq FROM events WHERE room_id = id ORDER BY seq LIMIT 1), head + 1),
+                      (SELECT value FROM meta WHERE key = 'epoch')
+               FROM rooms WHERE name = $1";
+    let room = transaction.first(sql, &[Value::Text(name.as_str())], |row| {
+        let epoch = understood("epoch", row.text(3)?, |text| Epoch::parse(text).ok())?;
+        Ok((row.integer(0)?, Seq(row.number(1)?), Seq(row.number(2)?), epoch))
+    })?;
+    let Some((room, head, first, epoch)) = room else {
+        return Ok(Page { epoch: epoch(transaction)?, messages: Vec::new(), head: Seq::ZERO, first: Seq::ZERO.next() });
     };
-    let first = first(transaction, room)?.unwrap_or(head.next());
-    let (sql, after, limit) = match span {
+    let (sql, order, after, limit) = match span {
         Span::After(after, limit) => (
             "SELECT seq, event, from_client, user_name, sent_at_ms, payload FROM events
              WHERE room_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+            "seq",
             after,
             limit,
         ),
         Span::Newest(limit) => (
             "SELECT seq, event, from_client, user_name, sent_at_ms, payload FROM events
              WHERE room_id = $1 AND seq > $2 ORDER BY seq DESC LIMIT $3",
+            "seq DESC",
             Seq::ZERO,
             limit,
         ),
     };
     let mut messages = Vec::new();
     let mut bytes = 0;
+    let portion = Portion { order, large: "payload", most: PAGE_BYTES };
     let values = [Value::Integer(room), Value::number(after.0), Value::number(limit as u64)];
-    transaction.each(sql, &values, |row| {
+    transaction.each_within(portion, sql, &values, |row| {
         let message = message(row, name, &epoch)?;
         bytes += message.payload.len();
         if bytes > PAGE_BYTES && !messages.is_empty() {
@@ -86,11 +110,8 @@ pub(crate) fn page(transaction: &Transaction<'_>, name: &RoomName, span: Span) -
 /// Where each room stands.
 pub(crate) fn heads(transaction: &Transaction<'_>, names: &[RoomName]) -> Result<Vec<Position>, Fault> {
     let epoch = epoch(transaction)?;
-    let head = |name| {
-        let seq = rooms::find(transaction, name)?.map_or(Seq::ZERO, |(_, head)| head);
-        Ok(Position { epoch: epoch.clone(), seq })
-    };
-    names.iter().map(head).collect()
+    let heads = rooms::heads(transaction, names)?.into_iter();
+    Ok(heads.map(|head| Position { epoch: epoch.clone(), seq: head.unwrap_or(Seq::ZERO) }).collect())
 }
 
 /// What one step of trimming did.
@@ -115,14 +136,14 @@ pub(crate) fn trim(
     const ROOMS: usize = 256;
     const EVENTS: u64 = 1000;
     const BYTES: u64 = 8 << 20;
-    let (ids, next) = rooms::retained(transaction, rooms, after, ROOMS)?;
+    let Aged { rooms, next } = rooms::aged(transaction, rooms, before_ms, after, ROOMS)?;
     let mut events = 0;
     let mut bytes = 0;
-    for &room in &ids {
+    for &room in &rooms {
         let mut last = None;
-        let sql = "SELECT seq, sent_at_ms, LENGTH(payload) FROM events WHERE room_id = $1 ORDER BY seq";
-        transaction.each(sql, &[Value::Integer(room)], |row| {
-            if row.number(1)? >= before_ms || events >= EVENTS || bytes >= BYTES {
+        let sql = "SELECT seq, sent_at_ms, LENGTH(payload) FROM events WHERE room_id = $1 ORDER BY seq LIMIT $2";
+        transaction.each(sql, &[Value::Integer(room), Value::number(EVENTS - events)], |row| {
+            if row.number(1)? >= before_ms || bytes >= BYTES {
                 return Ok(Rows::Enough);
             }
             last = Some(row.integer(0)?);
@@ -140,11 +161,6 @@ pub(crate) fn trim(
         }
     }
     Ok(Trimmed { events, next })
-}
-
-fn first(transaction: &Transaction<'_>, room: i64) -> Result<Option<Seq>, Fault> {
-    let sql = "SELECT seq FROM events WHERE room_id = $1 ORDER BY seq LIMIT 1";
-    transaction.first(sql, &[Value::Integer(room)], |row| row.number(0).map(Seq))
 }
 
 /// Whose client ids a draft's id is one of: anonymous senders share a scope, and no name is empty.

@@ -1,7 +1,8 @@
 //! What is kept.
 //!
 //! A [`Store`] is the [`denrei_hub::Log`] of rooms whose class is `store`: everything it acknowledges is on disk, and
-//! stays there after `kill -9` and a power cut. It is a SQLite database in WAL mode with `synchronous=FULL`.
+//! stays there after `kill -9` and a power cut. It is a SQLite database in WAL mode with `synchronous=FULL`, or a
+//! PostgreSQL database with `synchronous_commit=on`, which several nodes write at the same time.
 //!
 //! The way of an append, in reading order:
 //!
@@ -17,6 +18,11 @@
 //!
 //! Reads run on threads of their own, each with a read-only connection, and see every commit that was acknowledged
 //! before they began.
+//!
+//! Operations and queries are written once, as plain functions over a [transaction](sql): what is beneath is decided by a
+//! closed enum there, and each thread drives its own connection. Where nodes share a database, a group locks the rows of
+//! its rooms in the order of their names before it reads their counters: the order of the locks is the order of the
+//! numbers, whatever node they are given on.
 
 mod store;
 
@@ -25,13 +31,22 @@ mod events;
 mod operation;
 mod rooms;
 
+mod group;
 mod queue;
 mod readers;
 mod writer;
 
+mod database;
 mod migrations;
+mod postgres;
 mod sql;
 mod sqlite;
 
 pub use error::StoreError;
+pub use postgres::PostgresUrl;
 pub use store::{Store, StoreConfig, StoreStatistics};
+
+#[cfg(test)]
+#[path = "../tests/it/server.rs"]
+#[allow(dead_code, clippy::unwrap_used, reason = "the tests outside share it, and use more of it")]
+mod test_server;

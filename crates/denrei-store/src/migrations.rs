@@ -1,4 +1,4 @@
-//! The schema, in numbered steps. They are written in the SQL that SQLite and Postgres share, but for one word:
+//! The schema, in numbered steps. They are written in the SQL that SQLite and PostgreSQL share, but for one word:
 //! `BLOB` is `BYTEA` there.
 
 use denrei_hub::Epoch;
@@ -24,7 +24,7 @@ pub(crate) fn migrate(transaction: &Transaction<'_>) -> Result<Result<(), Newer>
         return Ok(Err(Newer { found: found as u64, known: known as u64 }));
     }
     for step in &STEPS[found..] {
-        transaction.script(step)?;
+        transaction.define(step)?;
     }
     if found < known {
         set_meta(transaction, "schema_version", &known.to_string())?;
@@ -52,15 +52,18 @@ pub(crate) fn touch(transaction: &Transaction<'_>) -> Result<(), Fault> {
     set_meta(transaction, "touched", &count.wrapping_add(1).to_string())
 }
 
-/// Reads a value; one that cannot be understood is an error, not absent.
+/// What the text of a value says; one that cannot be understood is an error, not absent.
+pub(crate) fn understood<T>(key: &str, text: &str, understand: impl FnOnce(&str) -> Option<T>) -> Result<T, Fault> {
+    understand(text).ok_or_else(|| Fault::Operation(format!("the database's {key} is {text:?}").into()))
+}
+
 fn meta<T>(
     transaction: &Transaction<'_>,
     key: &str,
     understand: impl FnOnce(&str) -> Option<T>,
 ) -> Result<Option<T>, Fault> {
     transaction.first("SELECT value FROM meta WHERE key = $1", &[Value::Text(key)], |row| {
-        let text = row.text(0)?;
-        understand(text).ok_or_else(|| Fault::Operation(format!("the database's {key} is {text:?}").into()))
+        understood(key, row.text(0)?, understand)
     })
 }
 

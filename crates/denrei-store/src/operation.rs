@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use denrei_hub::{Appended, Done, Draft, Epoch, LogError, Message, Position, Retained};
+use denrei_hub::{Appended, Done, Draft, Epoch, LogError, Retained};
 use tokio::sync::oneshot;
 
 use crate::events::{self, Trimmed};
+use crate::group::{Group, Place};
 use crate::migrations;
 use crate::sql::Fault;
-use crate::writer::Group;
 
 /// Something to do within a transaction that it may share with others.
 pub(crate) enum Operation {
@@ -37,8 +37,26 @@ impl Operation {
         }
     }
 
+    /// The draft that it appends.
+    pub(crate) fn draft(&self) -> Option<&Draft> {
+        match self {
+            Self::Append(append) => Some(&append.draft),
+            _ => None,
+        }
+    }
+
+    /// Whether no event of any room may be numbered meanwhile.
+    pub(crate) fn excludes_all(&self) -> bool {
+        matches!(self, Self::ChangeEpoch(_))
+    }
+
     /// Does it. May be called again, in another transaction, when the first one was rolled back.
     pub(crate) fn apply(&mut self, group: &mut Group<'_>) -> Result<(), Fault> {
+        if self.draft().is_none() {
+            // It may look at events, and change them.
+            group.write()?;
+            group.forget_ids();
+        }
         match self {
             Self::Append(append) => append.apply(group),
             Self::Trim(Trim { rooms, before_ms, after, answer }) => {
@@ -48,7 +66,7 @@ impl Operation {
             Self::ChangeEpoch(answer) => {
                 let epoch = Epoch::random();
                 migrations::set_epoch(&group.transaction, &epoch)?;
-                group.epoch = epoch.clone();
+                group.epoch = Some(epoch.clone());
                 answer.value = Some(epoch);
                 Ok(())
             }
@@ -81,40 +99,25 @@ impl Operation {
 pub(crate) struct Append {
     draft: Draft,
     done: Done,
-    outcome: Option<Outcome>,
-}
-
-enum Outcome {
-    Numbered(Position),
-    Duplicate(Box<Message>),
+    place: Option<Place>,
 }
 
 impl Append {
     pub(crate) fn new(draft: Draft, done: Done) -> Self {
-        Self { draft, done, outcome: None }
+        Self { draft, done, place: None }
     }
 
     fn apply(&mut self, group: &mut Group<'_>) -> Result<(), Fault> {
-        let counter = group.counters.take(&group.transaction, &self.draft.room)?;
-        let seq = counter.head.next();
-        let outcome = if events::insert(&group.transaction, counter.room, seq, &self.draft)? {
-            counter.head = seq;
-            Outcome::Numbered(Position { epoch: group.epoch.clone(), seq })
-        } else {
-            let earlier = events::earlier(&group.transaction, counter.room, &group.epoch, &self.draft)?;
-            let taken = || Fault::Operation(format!("number {seq} of {:?} is taken", self.draft.room).into());
-            Outcome::Duplicate(Box::new(earlier.ok_or_else(taken)?))
-        };
-        self.outcome = Some(outcome);
+        self.place = Some(group.append(&self.draft)?);
         Ok(())
     }
 
     fn settle(self, outcome: Result<(), LogError>) {
-        let appended = outcome.and_then(|()| match self.outcome {
-            Some(Outcome::Numbered(position)) => {
+        let appended = outcome.and_then(|()| match self.place {
+            Some(Place::Given(position)) => {
                 Ok(Appended { message: Arc::new(self.draft.assigned(position)), duplicate: false })
             }
-            Some(Outcome::Duplicate(message)) => Ok(Appended { message: Arc::from(message), duplicate: true }),
+            Some(Place::Taken(message)) => Ok(Appended { message, duplicate: true }),
             None => Err(unanswered()),
         });
         (self.done)(appended);

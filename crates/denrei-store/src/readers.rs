@@ -4,13 +4,13 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use denrei_hub::{LogError, Reading};
-use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::queue::{Load, Queue};
-use crate::sql::{Fault, Transaction};
+use crate::sql::{Connection, Fault, Transaction};
 use crate::writer::Desk;
 
 /// Where queries are handed in. At most [`Readers::WAITING`] of them are in the queue; the others wait for a place,
@@ -66,7 +66,7 @@ impl Readers {
                 }
                 let answer = look(connection, query);
                 let health = match &answer {
-                    Err(Fault::Database(_)) => Health::Broken,
+                    Err(Fault::Conflict(_) | Fault::Database(_)) => Health::Broken,
                     _ => Health::Good,
                 };
                 if let Err(fault) = &answer {
@@ -89,12 +89,12 @@ impl Readers {
 }
 
 fn run(desk: &Desk, queue: &Queue<Query>, connection: Connection) {
-    let mut connection = Some(connection);
+    let mut reader = Reader { desk, connection: Some(connection), pause: Duration::ZERO, again: Instant::now() };
     while let Some(queries) = queue.take(Load { items: 1, bytes: usize::MAX }) {
         for query in queries {
             // Dropping a query tells its future that there is no answer.
-            let Some(good) = connection.take().or_else(|| open(desk)) else { continue };
-            connection = catch_unwind(AssertUnwindSafe(|| attempt(good, query))).unwrap_or_else(|_| {
+            let Some(good) = reader.connection() else { continue };
+            reader.connection = catch_unwind(AssertUnwindSafe(|| attempt(good, query))).unwrap_or_else(|_| {
                 tracing::error!("a query has panicked");
                 None
             });
@@ -102,9 +102,42 @@ fn run(desk: &Desk, queue: &Queue<Query>, connection: Connection) {
     }
 }
 
-fn open(desk: &Desk) -> Option<Connection> {
-    let opened = desk.database.reader();
-    opened.inspect_err(|error| tracing::error!(%error, "the store cannot be opened to read")).ok()
+/// A thread's connection, and when to try for another one.
+struct Reader<'d> {
+    desk: &'d Desk,
+    connection: Option<Connection>,
+    /// How long to try nothing after the next failure.
+    pause: Duration,
+    /// Not before this.
+    again: Instant,
+}
+
+impl Reader<'_> {
+    /// How long to wait before a database that could not be opened is tried again, at first and at most. Whoever asks in
+    /// between is refused at once: a queue of attempts that take their time would not end.
+    const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+    fn connection(&mut self) -> Option<Connection> {
+        if let Some(connection) = self.connection.take().filter(Connection::alive) {
+            return Some(connection);
+        }
+        if Instant::now() < self.again {
+            return None;
+        }
+        let (shortest, longest) = Self::PAUSES;
+        match self.desk.database.reader() {
+            Ok(connection) => {
+                self.pause = Duration::ZERO;
+                Some(connection)
+            }
+            Err(fault) => {
+                tracing::error!(reason = %fault.reason(), "the store cannot be opened to read");
+                self.pause = (self.pause * 2).clamp(shortest, longest);
+                self.again = Instant::now() + self.pause;
+                None
+            }
+        }
+    }
 }
 
 fn attempt(mut connection: Connection, query: Query) -> Option<Connection> {

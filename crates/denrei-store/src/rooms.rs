@@ -1,11 +1,11 @@
 //! The rows of rooms: their ids and their counters.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 
-use denrei_hub::{Retained, RoomName, Seq};
+use denrei_hub::{Epoch, Retained, RoomName, Seq};
 
-use crate::sql::{Fault, Rows, Transaction, Value};
+use crate::migrations;
+use crate::sql::{Fault, Row, Rows, Transaction, Value};
 
 /// The counters that a transaction has taken: each is read once, and written once, when it is saved.
 #[derive(Debug, Default)]
@@ -19,29 +19,87 @@ pub(crate) struct Counter {
     saved: Seq,
 }
 
+/// A room's row, and the epoch at the time that it was locked.
+struct Locked {
+    room: i64,
+    head: Seq,
+    epoch: Epoch,
+}
+
 impl Counters {
-    /// The counter of a room, which is made if it is new. From here on no other transaction can number its events.
+    /// Takes the counters of several rooms, if all of them are there. From here on no other transaction can number their
+    /// events. Every transaction locks rooms in the order of their names, so that no two wait for each other.
+    pub(crate) fn take_known(
+        &mut self,
+        transaction: &Transaction<'_>,
+        names: &BTreeSet<&RoomName>,
+    ) -> Result<Option<Epoch>, Fault> {
+        let many: Vec<_> = names.iter().map(|name| [Value::Text(name.as_str())]).collect();
+        let found = transaction.lock_many(LOCK, &many, |_, row| locked(row))?;
+        Ok(found.into_iter().collect::<Option<Vec<_>>>().and_then(|locked| self.keep(names, locked)))
+    }
+
+    /// As [`Counters::take_known`], and makes those that are new.
+    pub(crate) fn take_or_make(
+        &mut self,
+        transaction: &Transaction<'_>,
+        names: &BTreeSet<&RoomName>,
+    ) -> Result<Option<Epoch>, Fault> {
+        // Before any room is locked: who has this row waits for rooms, but nobody who has rooms waits for it.
+        let sql = "UPDATE counters SET value = value + $1 WHERE name = 'room' RETURNING value";
+        let count = names.len() as u64;
+        let last = transaction.first(sql, &[Value::number(count)], |row| row.number(0))?;
+        let last = last.ok_or_else(|| Fault::Operation("the counter of rooms is missing".into()))?;
+        // A room that is there keeps its id, and the one that was meant for it is nobody's.
+        let many = (last - count + 1..).zip(names).map(|(id, name)| {
+            let class = name.as_str().split_once(':').map_or("", |(class, _)| class);
+            [Value::number(id), Value::Text(name.as_str()), Value::Text(class)]
+        });
+        let many: Vec<_> = many.collect();
+        let sql = "INSERT INTO rooms (id, name, class, head) VALUES ($1, $2, $3, 0)
+                   ON CONFLICT (name) DO UPDATE SET head = rooms.head
+                   RETURNING id, head, (SELECT value FROM meta WHERE key = 'epoch')";
+        let made = transaction.first_many(sql, &many, |_, row| locked(row))?;
+        let missing = || Fault::Operation("a room was neither found nor made".into());
+        let made = made.into_iter().collect::<Option<Vec<_>>>().ok_or_else(missing)?;
+        Ok(self.keep(names, made))
+    }
+
+    /// The counter of one room. Who needs several takes them together, before anything else.
     pub(crate) fn take(&mut self, transaction: &Transaction<'_>, name: &RoomName) -> Result<&mut Counter, Fault> {
-        match self.0.entry(name.clone()) {
-            Entry::Occupied(entry) => Ok(entry.into_mut()),
-            Entry::Vacant(entry) => {
-                let (room, head) = match lock(transaction, name)? {
-                    Some(known) => known,
-                    None => (create(transaction, name)?, Seq::ZERO),
-                };
-                Ok(entry.insert(Counter { room, head, saved: head }))
+        if !self.0.contains_key(name) {
+            let names = BTreeSet::from([name]);
+            if self.take_known(transaction, &names)?.is_none() {
+                self.take_or_make(transaction, &names)?;
             }
         }
+        self.0.get_mut(name).ok_or_else(|| Fault::Operation(format!("{name:?} has no counter").into()))
+    }
+
+    fn keep(&mut self, names: &BTreeSet<&RoomName>, locked: Vec<Locked>) -> Option<Epoch> {
+        let mut at = None;
+        for (&name, Locked { room, head, epoch }) in names.iter().zip(locked) {
+            self.0.insert(name.clone(), Counter { room, head, saved: head });
+            at = Some(epoch);
+        }
+        at
     }
 
     /// Writes those that moved.
     pub(crate) fn save(&mut self, transaction: &Transaction<'_>) -> Result<(), Fault> {
-        for counter in self.0.values_mut().filter(|counter| counter.head > counter.saved) {
-            let values = [Value::number(counter.head.0), Value::Integer(counter.room)];
-            transaction.execute("UPDATE rooms SET head = $1 WHERE id = $2", &values)?;
-            counter.saved = counter.head;
-        }
+        transaction.execute_many(SAVE, &self.moved())?;
+        self.0.values_mut().for_each(|counter| counter.saved = counter.head);
         Ok(())
+    }
+
+    /// Writes those that moved, and commits.
+    pub(crate) fn commit(&self, transaction: Transaction<'_>) -> Result<(), Fault> {
+        transaction.commit_after(SAVE, &self.moved())
+    }
+
+    fn moved(&self) -> Vec<[Value<'static>; 2]> {
+        let moved = self.0.values().filter(|counter| counter.head > counter.saved);
+        moved.map(|counter| [Value::number(counter.head.0), Value::Integer(counter.room)]).collect()
     }
 
     /// Forgets all, after a rollback.
@@ -50,58 +108,72 @@ impl Counters {
     }
 }
 
-/// A room's id and head, as a query sees them.
-pub(crate) fn find(transaction: &Transaction<'_>, name: &RoomName) -> Result<Option<(i64, Seq)>, Fault> {
-    let sql = "SELECT id, head FROM rooms WHERE name = $1";
-    transaction.first(sql, &[Value::Text(name.as_str())], |row| Ok((row.integer(0)?, Seq(row.number(1)?))))
+/// Where each room stands, as a query sees it; none for those that are not there.
+pub(crate) fn heads(transaction: &Transaction<'_>, names: &[RoomName]) -> Result<Vec<Option<Seq>>, Fault> {
+    // A server is not handed more at once than it takes in its stride.
+    const TOGETHER: usize = 1000;
+    let mut heads = Vec::with_capacity(names.len());
+    for names in names.chunks(TOGETHER) {
+        let many: Vec<_> = names.iter().map(|name| [Value::Text(name.as_str())]).collect();
+        heads.extend(transaction.first_many("SELECT head FROM rooms WHERE name = $1", &many, |_, row| row.number(0))?);
+    }
+    Ok(heads.into_iter().map(|head| head.map(Seq)).collect())
 }
 
-/// Ids of rooms, ascending, after one of them; looks at a bounded number of rooms, and says after which to go on, or none
-/// when all have been seen.
-pub(crate) fn retained(
+/// Rooms of which something may have to go.
+pub(crate) struct Aged {
+    /// Those whose oldest event is older than asked for, by their ids, which ascend.
+    pub(crate) rooms: Vec<i64>,
+    /// After which to go on; none when all rooms have been seen.
+    pub(crate) next: Option<i64>,
+}
+
+/// Looks at a bounded number of rooms, those that follow an id.
+pub(crate) fn aged(
     transaction: &Transaction<'_>,
     which: &Retained,
+    before_ms: u64,
     after: i64,
     most: usize,
-) -> Result<(Vec<i64>, Option<i64>), Fault> {
+) -> Result<Aged, Fault> {
     let mut looked = 0;
     let mut last = None;
-    let mut ids = Vec::new();
-    let mut look = |id: i64, wanted: bool| {
+    let mut rooms = Vec::new();
+    let mut look = |row: &Row<'_>, wanted: bool| {
+        let id = row.integer(0)?;
         looked += 1;
         last = Some(id);
-        ids.extend(wanted.then_some(id));
+        rooms.extend((wanted && row.number(1)? < before_ms).then_some(id));
         Ok(Rows::More)
     };
+    // The oldest is the first; of a room that keeps nothing it is later than anything.
+    let never = Value::number(u64::MAX);
     let (after, limit) = (Value::Integer(after), Value::number(most as u64));
     match which {
         Retained::Class(class) => {
-            let sql = "SELECT id FROM rooms WHERE class = $1 AND id > $2 ORDER BY id LIMIT $3";
-            transaction.each(sql, &[Value::Text(class), after, limit], |row| look(row.integer(0)?, true))?;
+            let sql = "SELECT id, COALESCE((SELECT sent_at_ms FROM events WHERE room_id = id ORDER BY seq LIMIT 1), $1)
+                       FROM rooms WHERE class = $2 AND id > $3 ORDER BY id LIMIT $4";
+            transaction.each(sql, &[never, Value::Text(class), after, limit], |row| look(row, true))?;
         }
         Retained::Others(known) => {
-            let sql = "SELECT id, class FROM rooms WHERE id > $1 ORDER BY id LIMIT $2";
-            transaction.each(sql, &[after, limit], |row| {
-                let class = row.text(1)?;
-                look(row.integer(0)?, known.iter().all(|known| **known != *class))
+            let sql =
+                "SELECT id, COALESCE((SELECT sent_at_ms FROM events WHERE room_id = id ORDER BY seq LIMIT 1), $1),
+                              class
+                       FROM rooms WHERE id > $2 ORDER BY id LIMIT $3";
+            transaction.each(sql, &[never, after, limit], |row| {
+                let class = row.text(2)?;
+                look(row, known.iter().all(|known| **known != *class))
             })?;
         }
     }
-    Ok((ids, last.filter(|_| looked == most)))
+    Ok(Aged { rooms, next: last.filter(|_| looked == most) })
 }
 
-/// As [`find`], but the row is locked until the transaction ends, where a database has several writers.
-fn lock(transaction: &Transaction<'_>, name: &RoomName) -> Result<Option<(i64, Seq)>, Fault> {
-    let sql = "UPDATE rooms SET head = head WHERE name = $1 RETURNING id, head";
-    transaction.first(sql, &[Value::Text(name.as_str())], |row| Ok((row.integer(0)?, Seq(row.number(1)?))))
-}
+const SAVE: &str = "UPDATE rooms SET head = $1 WHERE id = $2";
 
-fn create(transaction: &Transaction<'_>, name: &RoomName) -> Result<i64, Fault> {
-    let sql = "UPDATE counters SET value = value + 1 WHERE name = 'room' RETURNING value";
-    let room = transaction.first(sql, &[], |row| row.integer(0))?;
-    let room = room.ok_or_else(|| Fault::Operation("the counter of rooms is missing".into()))?;
-    let class = name.as_str().split_once(':').map_or("", |(class, _)| class);
-    let values = [Value::Integer(room), Value::Text(name.as_str()), Value::Text(class)];
-    transaction.execute("INSERT INTO rooms (id, name, class, head) VALUES ($1, $2, $3, 0)", &values)?;
-    Ok(room)
+const LOCK: &str = "SELECT id, head, (SELECT value FROM meta WHERE key = 'epoch') FROM rooms WHERE name = $1";
+
+fn locked(row: &Row<'_>) -> Result<Locked, Fault> {
+    let epoch = migrations::understood("epoch", row.text(2)?, |text| Epoch::parse(text).ok())?;
+    Ok(Locked { room: row.integer(0)?, head: Seq(row.number(1)?), epoch })
 }

@@ -6,12 +6,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use denrei_hub::Epoch;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::StoreError;
-use crate::migrations::{self, migrate};
-use crate::sql::{Fault, Transaction};
+
+pub(crate) use transaction::{Transaction, bytes, integer, text};
+
+mod transaction;
 
 /// A database that this process alone may open.
 #[derive(Debug)]
@@ -81,25 +82,9 @@ impl Database {
         Ok(connection)
     }
 
-    /// Brings the schema up to date, and what an earlier process left in the WAL to the disk: a process that died
-    /// after a failed fsync may have left pages there that are in the kernel's memory only.
-    pub(crate) fn prepare(&self, connection: &mut Connection) -> Result<Epoch, StoreError> {
-        self.checkpoint(connection).map_err(|error| self.unusable(error))?;
-        let migrated = self.migrate(connection).map_err(|fault| self.unusable(fault.reason().as_ref()))?;
-        migrated.map_err(|newer| StoreError::Newer { path: self.path.clone(), found: newer.found, known: newer.known })
-    }
-
-    /// Proves that the database can be read and written, and tells its epoch.
-    pub(crate) fn prove(&self, connection: &mut Connection) -> Result<Epoch, Fault> {
-        let transaction = Transaction::write(connection)?;
-        migrations::touch(&transaction)?;
-        let epoch = migrations::epoch(&transaction)?;
-        transaction.commit()?;
-        Ok(epoch)
-    }
-
-    pub(crate) fn unusable(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
-        StoreError::Database { path: self.path.clone(), source: source.into() }
+    /// What it is called in a sentence.
+    pub(crate) fn name(&self) -> String {
+        self.path.display().to_string()
     }
 
     /// How long the WAL is.
@@ -119,16 +104,6 @@ impl Database {
     /// Moves what is in the WAL to the database, and begins the WAL anew unless somebody reads it for too long.
     pub(crate) fn checkpoint(&self, connection: &Connection) -> Result<(), rusqlite::Error> {
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-    }
-
-    fn migrate(&self, connection: &mut Connection) -> Result<Result<Epoch, migrations::Newer>, Fault> {
-        let transaction = Transaction::write(connection)?;
-        if let Err(newer) = migrate(&transaction)? {
-            return Ok(Err(newer));
-        }
-        let epoch = migrations::epoch(&transaction)?;
-        transaction.commit()?;
-        Ok(Ok(epoch))
     }
 
     fn connect(&self, mode: OpenFlags) -> Result<Connection, rusqlite::Error> {

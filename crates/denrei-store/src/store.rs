@@ -1,6 +1,7 @@
 //! The store: a database, its writer and its readers.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,21 +9,25 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use denrei_hub::{Done, Draft, Epoch, Log, LogError, Page, Position, Reading, Retained, RoomName, Span};
-use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use crate::database::Database;
 use crate::error::StoreError;
 use crate::events;
 use crate::operation::{Answer, Append, Operation, Trim};
+use crate::postgres::{self, PostgresUrl};
 use crate::queue::Load;
 use crate::readers::Readers;
-use crate::sqlite::Database;
+use crate::sql::{Connection, Fault};
+use crate::sqlite;
 use crate::writer::{Desk, Writer};
 
-/// What is kept: the [`Log`] of stored rooms, on a SQLite database.
+/// What is kept: the [`Log`] of stored rooms, on a SQLite database of this process alone, or on a PostgreSQL database that
+/// several nodes share.
 ///
 /// Every answer is given when its operation is on the disk. What cannot be stored is refused with
-/// [`LogError::Unavailable`], and the store goes on by itself when the disk does.
+/// [`LogError::Unavailable`], and the store goes on by itself when the disk or the server does. When the answer to a
+/// commit is lost, what was refused may turn out to be kept: sent again under its client id it is a duplicate.
 ///
 /// Dropping a store closes it, see [`Store::close`].
 pub struct Store {
@@ -41,19 +46,28 @@ struct Threads {
 /// How a store is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
-    /// Threads that read, each with a connection; default 4.
+    /// Threads that read, each with a connection; default 4. One more writes.
     pub readers: usize,
     /// How many operations may wait for the disk; further ones are refused. Default 65,536.
     pub waiting_operations: usize,
     /// How many bytes they may have; default 64 MiB. No message may be larger than this.
     pub waiting_bytes: usize,
-    /// How long to wait for another program that has locked the database, a backup for instance; default 5 s.
+    /// How long to wait for another program that has locked the database, a backup for instance, or for another node that
+    /// has locked a room; default 5 s.
     pub busy_timeout: Duration,
+    /// How long a PostgreSQL server may take to let us in, and to answer; default 10 s. Past it the connection is given up.
+    pub answer_timeout: Duration,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { readers: 4, waiting_operations: 65_536, waiting_bytes: 64 << 20, busy_timeout: Duration::from_secs(5) }
+        Self {
+            readers: 4,
+            waiting_operations: 65_536,
+            waiting_bytes: 64 << 20,
+            busy_timeout: Duration::from_secs(5),
+            answer_timeout: Duration::from_secs(10),
+        }
     }
 }
 
@@ -74,17 +88,48 @@ pub struct StoreStatistics {
 }
 
 impl Store {
-    /// Opens the database at `path`, or makes it, with its directories, readable by their owner only. Blocks.
+    /// Opens the SQLite database at `path`, or makes it, with its directories, readable by their owner only. Blocks.
     ///
     /// # Errors
     /// [`StoreError`] says what is wrong and whose turn it is.
     pub fn open(path: impl AsRef<Path>, config: StoreConfig) -> Result<Self, StoreError> {
-        let database = Database::take(path.as_ref(), config.busy_timeout)?;
-        let mut connection = database.writer().map_err(|error| database.unusable(error))?;
+        let database = sqlite::Database::take(path.as_ref(), config.busy_timeout)?;
+        let writer = database.writer().map(Connection::Sqlite);
+        let database = Database::Sqlite(database);
+        let writer = writer.map_err(|error| database.unusable(&error.into()))?;
+        Self::start(database, writer, config)
+    }
+
+    /// Connects to a PostgreSQL database, which must be there; makes its tables when it is empty. Other nodes may use it at
+    /// the same time. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`] says what is wrong and whose turn it is.
+    pub fn connect(url: &PostgresUrl, config: StoreConfig) -> Result<Self, StoreError> {
+        // On a thread of its own, as all that waits for the server: the caller's may belong to a runtime.
+        let work = || {
+            let database = postgres::Database::new(url.clone(), config.busy_timeout, config.answer_timeout);
+            let writer = Connection::Postgres(Box::new(database.first_connection()?));
+            Self::start(Database::Postgres(database), writer, config)
+        };
+        thread::scope(|scope| {
+            let thread = thread::Builder::new().name("store-opening".into()).spawn_scoped(scope, work);
+            let opened = thread.map_err(|source| StoreError::Thread { source })?.join();
+            opened.unwrap_or_else(|_| Err(StoreError::Thread { source: io::Error::other("a thread has panicked") }))
+        })
+    }
+
+    fn start(database: Database, mut connection: Connection, config: StoreConfig) -> Result<Self, StoreError> {
         let epoch = database.prepare(&mut connection)?;
-        let reader = |_| database.reader().map_err(|error| database.unusable(error));
+        let unusable = |fault: Fault| database.unusable(&fault);
+        let reader = |_| database.reader().map_err(unusable);
         let readers: Vec<Connection> = (0..config.readers.max(1)).map(reader).collect::<Result<_, _>>()?;
-        let anchor = database.anchor().map_err(|error| database.unusable(error))?;
+        let anchor = match &database {
+            Database::Sqlite(database) => {
+                Some(Connection::Sqlite(database.anchor().map_err(|error| unusable(error.into()))?))
+            }
+            Database::Postgres(_) => None,
+        };
 
         let bound = Load { items: config.waiting_operations, bytes: config.waiting_bytes };
         let desk = Arc::new(Desk::new(database, bound, epoch));
@@ -114,7 +159,7 @@ impl Store {
         writer.into_iter().for_each(join);
     }
 
-    /// The present life of the logs.
+    /// The present life of the logs, as of the last write; another node may have begun a new one since.
     pub fn epoch(&self) -> Epoch {
         self.desk.epoch()
     }

@@ -6,13 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use denrei_hub::{Epoch, LogError};
-use rusqlite::Connection;
 
+use crate::database::Database;
+use crate::group::{Care, Group};
 use crate::operation::Operation;
 use crate::queue::{Load, Queue};
-use crate::rooms::Counters;
-use crate::sql::{Fault, Transaction};
-use crate::sqlite::Database;
+use crate::sql::{Connection, Fault};
 
 /// The writer's thread. It ends when the queue is closed and empty.
 pub(crate) struct Writer {
@@ -20,7 +19,8 @@ pub(crate) struct Writer {
     /// pages of a group whose commit failed are overwritten by the next one. Without the index they would be found
     /// in the WAL again and taken for committed. Declared first: what is closed last tidies the WAL away, and this
     /// one only reads.
-    _anchor: Connection,
+    /// A server needs none.
+    _anchor: Option<Connection>,
     /// None while the database cannot be written.
     connection: Option<Connection>,
     /// A WAL longer than this is begun anew.
@@ -37,13 +37,6 @@ pub(crate) struct Desk {
     pub(crate) operations: AtomicU64,
     pub(crate) failures: AtomicU64,
     epoch: Mutex<Epoch>,
-}
-
-/// A transaction that several operations share.
-pub(crate) struct Group<'c> {
-    pub(crate) transaction: Transaction<'c>,
-    pub(crate) epoch: Epoch,
-    pub(crate) counters: Counters,
 }
 
 impl Desk {
@@ -70,8 +63,11 @@ impl Desk {
         self.epoch.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set_epoch(&self, epoch: Epoch) {
-        *self.epoch.lock().unwrap_or_else(PoisonError::into_inner) = epoch;
+    /// Keeps what a transaction has seen, if it had to look.
+    fn set_epoch(&self, epoch: Option<Epoch>) {
+        if let Some(epoch) = epoch {
+            *self.epoch.lock().unwrap_or_else(PoisonError::into_inner) = epoch;
+        }
     }
 }
 
@@ -83,7 +79,7 @@ impl Writer {
     /// How long to wait before the database is opened again, at first and at most.
     const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-    pub(crate) fn new(desk: Arc<Desk>, connection: Connection, anchor: Connection) -> Self {
+    pub(crate) fn new(desk: Arc<Desk>, connection: Connection, anchor: Option<Connection>) -> Self {
         Self { _anchor: anchor, connection: Some(connection), wal_bytes: Self::WAL_BYTES, desk }
     }
 
@@ -92,17 +88,18 @@ impl Writer {
             self.write(group);
             self.relieve();
         }
-        if let Some(connection) = &self.connection {
+        if let (Database::Sqlite(database), Some(Connection::Sqlite(connection))) =
+            (&self.desk.database, &self.connection)
+        {
             // So that the next start finds nothing to recover; a failure loses nothing.
-            let _ = self.desk.database.checkpoint(connection);
+            let _ = database.checkpoint(connection);
         }
     }
 
     fn write(&mut self, mut group: Vec<Operation>) {
-        let epoch = self.desk.epoch();
-        let written = match &mut self.connection {
-            Some(connection) => shielded(|| commit(connection, &epoch, &mut group)),
-            None => Err(Fault::Database("the database is closed".into())),
+        let written = match self.connected() {
+            Ok(connection) => shielded(|| commit(connection, &mut group)),
+            Err(fault) => Err(fault),
         };
         match written {
             Ok(written) => {
@@ -121,17 +118,33 @@ impl Writer {
         }
     }
 
-    /// Begins the WAL anew when it has become long.
+    /// The connection. A server that was restarted while nobody wrote is connected to again before anything is asked of it.
+    fn connected(&mut self) -> Result<&mut Connection, Fault> {
+        if self.connection.as_ref().is_some_and(|connection| !connection.alive()) {
+            self.connection = None;
+            let (connection, epoch) = shielded(|| self.reopen())?;
+            tracing::info!("the store has connected again");
+            self.desk.set_epoch(Some(epoch));
+            self.connection = Some(connection);
+        }
+        self.connection.as_mut().ok_or_else(|| Fault::Database("the database is closed".into()))
+    }
+
+    /// Begins SQLite's WAL anew when it has become long.
     fn relieve(&mut self) {
-        let Some(connection) = &self.connection else { return };
-        if self.desk.database.wal_bytes() <= self.wal_bytes {
+        let (Database::Sqlite(database), Some(Connection::Sqlite(connection))) =
+            (&self.desk.database, &self.connection)
+        else {
+            return;
+        };
+        if database.wal_bytes() <= self.wal_bytes {
             return;
         }
-        if let Err(error) = self.desk.database.try_checkpoint(connection) {
+        if let Err(error) = database.try_checkpoint(connection) {
             tracing::warn!(%error, "the WAL could not be moved to the database");
         }
         // While somebody reads for long, a backup perhaps, it is not tried at every commit.
-        self.wal_bytes = self.desk.database.wal_bytes() + Self::WAL_BYTES;
+        self.wal_bytes = database.wal_bytes() + Self::WAL_BYTES;
     }
 
     /// Refuses the group, what waits behind it, and whatever comes until the database is open again.
@@ -154,7 +167,7 @@ impl Writer {
                 Ok((connection, epoch)) => {
                     tracing::info!("the store can write again");
                     self.connection = Some(connection);
-                    self.desk.set_epoch(epoch);
+                    self.desk.set_epoch(Some(epoch));
                     self.desk.queue.open();
                     return;
                 }
@@ -185,68 +198,56 @@ const SORRY: &str = "nothing can be stored now";
 
 /// A group that is on the disk.
 struct Written {
-    epoch: Epoch,
+    /// The epoch, if it was needed.
+    epoch: Option<Epoch>,
     /// Which operations are not part of it, ascending.
     refused: Vec<(usize, Fault)>,
 }
 
 /// Commits the operations together. Only when one of them fails they are done again, each under a savepoint, so that
 /// the failure costs the others nothing but time.
-fn commit(connection: &mut Connection, epoch: &Epoch, operations: &mut [Operation]) -> Result<Written, Fault> {
-    match commit_together(connection, epoch, operations) {
-        Err(Fault::Operation(_)) => commit_apart(connection, epoch, operations),
-        written => written,
+fn commit(connection: &mut Connection, operations: &mut [Operation]) -> Result<Written, Fault> {
+    /// Two for what is taken for granted, the others for what other nodes do at the same time.
+    const ATTEMPTS: usize = 6;
+    let mut care = Care::default();
+    let mut conflict = "".into();
+    for _ in 0..ATTEMPTS {
+        let written = match commit_together(connection, &mut care, operations) {
+            Err(Fault::Operation(_)) => commit_apart(connection, operations),
+            written => written,
+        };
+        match written {
+            Err(Fault::Conflict(reason)) => conflict = reason,
+            written => return written,
+        }
     }
+    Err(Fault::Database(format!("tried {ATTEMPTS} times: {conflict}").into()))
 }
 
-fn commit_together(connection: &mut Connection, epoch: &Epoch, operations: &mut [Operation]) -> Result<Written, Fault> {
-    let mut group = Group::begin(connection, epoch)?;
+fn commit_together(
+    connection: &mut Connection,
+    care: &mut Care,
+    operations: &mut [Operation],
+) -> Result<Written, Fault> {
+    let mut group = Group::begin(connection, operations, care)?;
     for operation in operations {
         shielded(|| operation.apply(&mut group))?;
     }
-    group.counters.save(&group.transaction)?;
-    group.commit(Vec::new())
+    Ok(Written { epoch: group.commit()?, refused: Vec::new() })
 }
 
-fn commit_apart(connection: &mut Connection, epoch: &Epoch, operations: &mut [Operation]) -> Result<Written, Fault> {
-    let mut group = Group::begin(connection, epoch)?;
+fn commit_apart(connection: &mut Connection, operations: &mut [Operation]) -> Result<Written, Fault> {
+    let mut care = Care::FULL;
+    let mut group = Group::begin(connection, operations, &mut care)?;
     let mut refused = Vec::new();
     for (at, operation) in operations.iter_mut().enumerate() {
-        match group.apply_alone(operation) {
+        match group.apply_alone(|group| shielded(|| operation.apply(group)).and_then(|()| group.write())) {
             Ok(()) => {}
             Err(fault @ Fault::Operation(_)) => refused.push((at, fault)),
             Err(fault) => return Err(fault),
         }
     }
-    group.commit(refused)
-}
-
-impl<'c> Group<'c> {
-    fn begin(connection: &'c mut Connection, epoch: &Epoch) -> Result<Self, Fault> {
-        let transaction = Transaction::write(connection)?;
-        Ok(Self { transaction, epoch: epoch.clone(), counters: Counters::default() })
-    }
-
-    fn apply_alone(&mut self, operation: &mut Operation) -> Result<(), Fault> {
-        let epoch = self.epoch.clone();
-        self.transaction.script("SAVEPOINT operation")?;
-        let outcome = shielded(|| operation.apply(self)).and_then(|()| self.counters.save(&self.transaction));
-        match &outcome {
-            Ok(()) => self.transaction.script("RELEASE operation")?,
-            Err(Fault::Operation(_)) => {
-                self.transaction.script("ROLLBACK TO operation; RELEASE operation")?;
-                self.counters.forget();
-                self.epoch = epoch;
-            }
-            Err(Fault::Database(_)) => {}
-        }
-        outcome
-    }
-
-    fn commit(self, refused: Vec<(usize, Fault)>) -> Result<Written, Fault> {
-        self.transaction.commit()?;
-        Ok(Written { epoch: self.epoch, refused })
-    }
+    Ok(Written { epoch: group.commit()?, refused })
 }
 
 /// Tells who asked; the writer outlives their panic.

@@ -74,11 +74,11 @@ fn options(listen: &str, secret: Option<&str>) -> Options {
 
 #[test]
 fn an_address_that_others_can_reach_needs_a_secret_and_the_error_says_the_line() {
-    let error = resolve(options("0.0.0.0:8080", None)).err().unwrap();
+    let error = resolve(options("0.0.0.0:8080", None)).unwrap_err();
     assert!(error.contains("[auth]") && error.contains("DENREI_SECRET"), "{error}");
     let settings = resolve(options("0.0.0.0:8080", Some("0123456789abcdef0123456789abcdef"))).unwrap();
     assert!(!settings.config.access.development && !settings.config.access.anonymous);
-    assert!(resolve(options("0.0.0.0:8080", Some("short"))).err().unwrap().contains("shorter"));
+    assert!(resolve(options("0.0.0.0:8080", Some("short"))).unwrap_err().contains("shorter"));
 }
 
 #[test]
@@ -87,4 +87,21 @@ fn loopback_without_configuration_is_development_mode() {
     assert!(settings.config.access.development && settings.config.access.anonymous);
     let settings = resolve(options("[::1]:0", Some("0123456789abcdef0123456789abcdef"))).unwrap();
     assert!(!settings.config.access.development && !settings.config.access.anonymous);
+}
+
+#[test]
+fn a_store_is_a_file_or_a_server_and_its_password_is_not_shown() {
+    let store = |url: &str| resolve(Options { store: Some(url.into()), ..Options::default() });
+    let settings = store("sqlite:/tmp/x.db").unwrap();
+    assert!(matches!(&settings.database, Database::Sqlite(path) if path == Path::new("/tmp/x.db")));
+    for url in ["postgres://alice:hunter2@db/x", "postgresql://alice:hunter2@db:5433/x"] {
+        let settings = store(url).unwrap();
+        assert!(matches!(&settings.database, Database::Postgres(_)));
+        assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+    for url in ["sqlite:", "postgre://alice:hunter2@db/x", "postgres:hunter2", "postgres://a:hunter@2@db/x", "hunter2"]
+    {
+        let error = store(url).unwrap_err();
+        assert!(error.starts_with("store: ") && !error.contains("hunter"), "{url}: {error}");
+    }
 }

@@ -7,15 +7,47 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::{Desk, Group, Writer};
-use crate::events;
+use crate::database::Database;
 use crate::operation::{Answer, Append, Operation};
 use crate::queue::Load;
-use crate::sql::{Fault, Transaction};
-use crate::sqlite::Database;
+use crate::sql::{Connection, Fault, Transaction, Value};
+use crate::test_server::Server;
+use crate::{PostgresUrl, events, postgres, sqlite};
 
-#[test]
-fn an_operation_that_fails_spoils_no_other_of_its_group() {
-    let bench = Bench::new();
+macro_rules! on_both {
+    ($($test:ident),+ $(,)?) => {
+        $(mod $test {
+            #[test]
+            fn on_sqlite() {
+                super::$test(super::Beneath::Sqlite);
+            }
+
+            #[test]
+            fn on_postgres() {
+                super::$test(super::Beneath::Postgres);
+            }
+        })+
+    };
+}
+
+on_both!(
+    an_operation_that_fails_spoils_no_other_of_its_group,
+    an_operation_that_panics_spoils_no_other_of_its_group,
+    a_room_made_by_an_operation_that_fails_is_not_made,
+    an_epoch_begun_by_an_operation_that_fails_is_not_begun,
+    a_broken_database_fails_the_group_and_is_opened_again,
+    the_writer_outlives_the_panic_of_who_is_told,
+    a_writer_that_ends_too_early_leaves_nobody_waiting,
+);
+
+#[derive(Clone, Copy)]
+enum Beneath {
+    Sqlite,
+    Postgres,
+}
+
+fn an_operation_that_fails_spoils_no_other_of_its_group(beneath: Beneath) {
+    let bench = Bench::new(beneath);
     let group = bench.group(vec![
         Order::Append("a"),
         Order::Do(|group| {
@@ -30,9 +62,8 @@ fn an_operation_that_fails_spoils_no_other_of_its_group() {
     assert_eq!(bench.meta("half"), None);
 }
 
-#[test]
-fn an_operation_that_panics_spoils_no_other_of_its_group() {
-    let bench = Bench::new();
+fn an_operation_that_panics_spoils_no_other_of_its_group(beneath: Beneath) {
+    let bench = Bench::new(beneath);
     let group = bench.group(vec![
         Order::Append("a"),
         Order::Do(|group| {
@@ -49,9 +80,8 @@ fn an_operation_that_panics_spoils_no_other_of_its_group() {
     assert_eq!(bench.group(vec![Order::Append("c")]), [Ok(3)], "the writer goes on");
 }
 
-#[test]
-fn a_room_made_by_an_operation_that_fails_is_not_made() {
-    let bench = Bench::new();
+fn a_room_made_by_an_operation_that_fails_is_not_made(beneath: Beneath) {
+    let bench = Bench::new(beneath);
     let group = bench.group(vec![
         Order::Do(|group| {
             group.counters.take(&group.transaction, &name("feed:a"))?.head = Seq(7);
@@ -63,13 +93,12 @@ fn a_room_made_by_an_operation_that_fails_is_not_made() {
     assert_eq!(bench.kept(), ["a"]);
 }
 
-#[test]
-fn an_epoch_begun_by_an_operation_that_fails_is_not_begun() {
-    let bench = Bench::new();
+fn an_epoch_begun_by_an_operation_that_fails_is_not_begun(beneath: Beneath) {
+    let bench = Bench::new(beneath);
     let before = bench.desk.epoch();
     let group = bench.group(vec![
         Order::Do(|group| {
-            group.epoch = denrei_hub::Epoch::random();
+            group.epoch = Some(denrei_hub::Epoch::random());
             Err(Fault::Operation("it cannot be done".into()))
         }),
         Order::Append("a"),
@@ -78,9 +107,8 @@ fn an_epoch_begun_by_an_operation_that_fails_is_not_begun() {
     assert_eq!(bench.desk.epoch(), before);
 }
 
-#[test]
-fn a_broken_database_fails_the_group_and_is_opened_again() {
-    let bench = Bench::new();
+fn a_broken_database_fails_the_group_and_is_opened_again(beneath: Beneath) {
+    let bench = Bench::new(beneath);
     assert_eq!(bench.group(vec![Order::Append("a")]), [Ok(1)]);
     let group = bench.group(vec![
         Order::Append("b"),
@@ -96,17 +124,15 @@ fn a_broken_database_fails_the_group_and_is_opened_again() {
     assert_eq!(bench.kept(), ["a", "d"]);
 }
 
-#[test]
-fn the_writer_outlives_the_panic_of_who_is_told() {
-    let bench = Bench::new();
+fn the_writer_outlives_the_panic_of_who_is_told(beneath: Beneath) {
+    let bench = Bench::new(beneath);
     let done = |_: Result<Appended, LogError>| panic!("a test says so");
     bench.desk.submit(Operation::Append(Append::new(draft("a"), Box::new(done))));
     assert_eq!(bench.group(vec![Order::Append("b")]), [Ok(2)]);
 }
 
-#[test]
-fn a_writer_that_ends_too_early_leaves_nobody_waiting() {
-    let (_directory, desk, writer) = make();
+fn a_writer_that_ends_too_early_leaves_nobody_waiting(beneath: Beneath) {
+    let (_directory, desk, writer) = make(beneath);
     let (tell, told) = mpsc::sync_channel(1);
     let done = move |answer: Result<Appended, LogError>| tell.send(answer.is_err()).unwrap();
     desk.submit(Operation::Append(Append::new(draft("a"), Box::new(done))));
@@ -130,8 +156,8 @@ enum Order {
 }
 
 impl Bench {
-    fn new() -> Self {
-        let (directory, desk, writer) = make();
+    fn new(beneath: Beneath) -> Self {
+        let (directory, desk, writer) = make(beneath);
         Self { _directory: directory, desk, writer: Some(std::thread::spawn(move || writer.run())) }
     }
 
@@ -182,8 +208,10 @@ impl Bench {
     }
 
     fn meta(&self, key: &str) -> Option<String> {
-        let connection = self.desk.database.reader().unwrap();
-        connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).ok()
+        let mut connection = self.desk.database.reader().unwrap();
+        let transaction = Transaction::read(&mut connection).unwrap();
+        let sql = "SELECT value FROM meta WHERE key = $1";
+        transaction.first(sql, &[Value::Text(key)], |row| row.text(0).map(str::to_owned)).unwrap()
     }
 }
 
@@ -194,12 +222,25 @@ impl Drop for Bench {
     }
 }
 
-fn make() -> (TempDir, Arc<Desk>, Writer) {
+fn make(beneath: Beneath) -> (TempDir, Arc<Desk>, Writer) {
     let directory = tempfile::tempdir().unwrap();
-    let database = Database::take(&directory.path().join("denrei.db"), Duration::from_secs(5)).unwrap();
+    let patience = Duration::from_secs(5);
+    let database = match beneath {
+        Beneath::Sqlite => {
+            Database::Sqlite(sqlite::Database::take(&directory.path().join("denrei.db"), patience).unwrap())
+        }
+        Beneath::Postgres => {
+            let server = Server::shared();
+            let url = PostgresUrl::parse(&server.url(&server.database())).unwrap();
+            Database::Postgres(postgres::Database::new(url, patience, patience))
+        }
+    };
     let mut connection = database.writer().unwrap();
     let epoch = database.prepare(&mut connection).unwrap();
-    let anchor = database.anchor().unwrap();
+    let anchor = match &database {
+        Database::Sqlite(database) => Some(Connection::Sqlite(database.anchor().unwrap())),
+        Database::Postgres(_) => None,
+    };
     let desk = Arc::new(Desk::new(database, Load { items: 100, bytes: 1 << 20 }, epoch));
     let writer = Writer::new(Arc::clone(&desk), connection, anchor);
     (directory, desk, writer)

@@ -4,7 +4,14 @@ use std::sync::mpsc;
 use denrei_hub::{Log, LogError, Seq, Span};
 use denrei_store::{Store, StoreConfig};
 
-use crate::harness::{Place, append, draft, name, next, read, submit, try_append};
+use crate::harness::{Place, append, draft, name, next, on_both, read, submit, try_append};
+
+on_both!(
+    operations_past_the_bound_are_refused_at_once_and_use_no_number,
+    bytes_past_the_bound_are_refused_at_once,
+    a_group_holds_at_most_1024_operations,
+    a_group_holds_about_8_mebibytes,
+);
 
 /// Keeps the writer busy until told to go on.
 fn occupy(store: &Store) -> mpsc::SyncSender<()> {
@@ -19,11 +26,9 @@ fn occupy(store: &Store) -> mpsc::SyncSender<()> {
     go
 }
 
-#[test]
-fn operations_past_the_bound_are_refused_at_once_and_use_no_number() {
-    let place = Place::new();
+fn operations_past_the_bound_are_refused_at_once_and_use_no_number(place: &Place) {
     let config = StoreConfig { waiting_operations: 10, ..StoreConfig::default() };
-    let store = Store::open(place.path(), config).unwrap();
+    let store = place.open_with(config).unwrap();
     let go = occupy(&store);
     let waiting = submit(&store, (0..10).map(|at| draft("feed:a", &at.to_string())));
     assert!(matches!(try_append(&store, draft("feed:a", "too much")), Err(LogError::Unavailable(_))));
@@ -35,11 +40,9 @@ fn operations_past_the_bound_are_refused_at_once_and_use_no_number() {
     assert_eq!(try_append(&store, draft("feed:a", "11")).unwrap().message.seq, Seq(11));
 }
 
-#[test]
-fn bytes_past_the_bound_are_refused_at_once() {
-    let place = Place::new();
+fn bytes_past_the_bound_are_refused_at_once(place: &Place) {
     let config = StoreConfig { waiting_bytes: 100_000, ..StoreConfig::default() };
-    let store = Store::open(place.path(), config).unwrap();
+    let store = place.open_with(config).unwrap();
     let go = occupy(&store);
     let waiting = submit(&store, [draft("feed:a", &"x".repeat(90_000))]);
     assert!(try_append(&store, draft("feed:a", &"x".repeat(20_000))).is_err());
@@ -48,9 +51,7 @@ fn bytes_past_the_bound_are_refused_at_once() {
     assert!(try_append(&store, draft("feed:a", &"x".repeat(20_000))).is_ok());
 }
 
-#[test]
-fn a_group_holds_at_most_1024_operations() {
-    let place = Place::new();
+fn a_group_holds_at_most_1024_operations(place: &Place) {
     let store = place.open();
     let go = occupy(&store);
     let before = store.statistics().commits;
@@ -60,9 +61,7 @@ fn a_group_holds_at_most_1024_operations() {
     assert_eq!(store.statistics().commits - before, 4);
 }
 
-#[test]
-fn a_group_holds_about_8_mebibytes() {
-    let place = Place::new();
+fn a_group_holds_about_8_mebibytes(place: &Place) {
     let store = place.open();
     let go = occupy(&store);
     let before = store.statistics().commits;
@@ -75,7 +74,7 @@ fn a_group_holds_about_8_mebibytes() {
 
 #[test]
 fn the_wal_stays_short_although_somebody_reads_at_every_moment() {
-    let place = Place::new();
+    let place = Place::sqlite();
     let store = place.open();
     let payload = "x".repeat(100 << 10);
     let ended = AtomicBool::new(false);
@@ -101,7 +100,7 @@ fn the_wal_stays_short_although_somebody_reads_at_every_moment() {
 
 #[test]
 fn the_wal_is_short_again_after_somebody_has_read_for_long() {
-    let place = Place::new();
+    let place = Place::sqlite();
     let store = place.open();
     append(&store, draft("feed:a", "1"));
     let backup = rusqlite::Connection::open(place.path()).unwrap();

@@ -3,12 +3,16 @@ use std::sync::{Arc, Mutex};
 
 use denrei_hub::{Appended, Log, Seq, Span};
 
-use crate::harness::{Place, draft, name, read, read_all, submit, wait};
+use crate::harness::{Place, draft, name, on_both, read, read_all, submit, wait};
 
-#[test]
-fn sixteen_threads_in_eight_rooms_leave_no_hole_and_keep_their_order() {
+on_both!(
+    sixteen_threads_in_eight_rooms_leave_no_hole_and_keep_their_order,
+    what_an_answer_reports_can_be_read_at_once_from_any_thread,
+    more_reads_than_there_are_places_are_all_answered,
+);
+
+fn sixteen_threads_in_eight_rooms_leave_no_hole_and_keep_their_order(place: &Place) {
     const EACH: usize = 1_000;
-    let place = Place::new();
     let store = place.open();
     std::thread::scope(|scope| {
         for caller in 0..16 {
@@ -42,10 +46,8 @@ fn sixteen_threads_in_eight_rooms_leave_no_hole_and_keep_their_order() {
     assert!(statistics.commits < 16_000, "appends that wait are committed together");
 }
 
-#[test]
-fn what_an_answer_reports_can_be_read_at_once_from_any_thread() {
+fn what_an_answer_reports_can_be_read_at_once_from_any_thread(place: &Place) {
     const LAST: Seq = Seq(1_000);
-    let place = Place::new();
     let store = place.open();
     let seen = Arc::new(Mutex::new(Seq::ZERO));
     std::thread::scope(|scope| {
@@ -71,9 +73,7 @@ fn what_an_answer_reports_can_be_read_at_once_from_any_thread() {
     });
 }
 
-#[test]
-fn more_reads_than_there_are_places_are_all_answered() {
-    let place = Place::new();
+fn more_reads_than_there_are_places_are_all_answered(place: &Place) {
     let store = place.open();
     crate::harness::append(&store, draft("feed:a", "1"));
     let mut reads = Vec::new();

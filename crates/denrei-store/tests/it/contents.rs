@@ -1,12 +1,20 @@
 use denrei_hub::{Draft, Log, Seq, Span};
 
-use crate::harness::{Place, append, draft, name, numbers, read, read_all, submit, wait, with_id};
+use crate::harness::{Place, append, draft, name, numbers, on_both, read, read_all, submit, wait, with_id};
 
-#[test]
-fn names_may_hold_anything_but_control_characters() {
+on_both!(
+    names_may_hold_anything_but_control_characters,
+    rooms_whose_names_differ_by_case_only_are_two,
+    a_payload_may_be_empty_and_need_not_be_text,
+    times_beyond_what_sql_can_hold_become_the_last_one,
+    a_page_ends_before_it_holds_more_than_a_mebibyte_but_is_never_empty,
+    spans_at_the_edges_are_answered,
+    a_duplicate_within_one_group_reports_the_first_as_it_was_sent,
+);
+
+fn names_may_hold_anything_but_control_characters(place: &Place) {
     let long = "ü".repeat(127) + "x";
     let names = ["it's", "100%_", "a\"b", "*", ">", ".", " ", "chat:ø:日本語", "$1", "--", "\\", "🏃", &long];
-    let place = Place::new();
     let store = place.open();
     for text in names {
         let odd = Draft {
@@ -30,18 +38,14 @@ fn names_may_hold_anything_but_control_characters() {
     assert!(wait(store.heads(rooms)).unwrap().iter().all(|head| head.seq == Seq(1)));
 }
 
-#[test]
-fn rooms_whose_names_differ_by_case_only_are_two() {
-    let place = Place::new();
+fn rooms_whose_names_differ_by_case_only_are_two(place: &Place) {
     let store = place.open();
     append(&store, draft("feed:a", "small"));
     append(&store, draft("feed:A", "large"));
     assert_eq!(read_all(&store, "feed:A"), [(1, "large".into())]);
 }
 
-#[test]
-fn a_payload_may_be_empty_and_need_not_be_text() {
-    let place = Place::new();
+fn a_payload_may_be_empty_and_need_not_be_text(place: &Place) {
     let store = place.open();
     append(&store, draft("feed:a", ""));
     append(&store, Draft { payload: vec![0, 255, 0].into(), ..draft("feed:a", "") });
@@ -49,17 +53,13 @@ fn a_payload_may_be_empty_and_need_not_be_text() {
     assert_eq!((page.messages[0].payload.len(), &page.messages[1].payload[..]), (0, &[0, 255, 0][..]));
 }
 
-#[test]
-fn times_beyond_what_sql_can_hold_become_the_last_one() {
-    let place = Place::new();
+fn times_beyond_what_sql_can_hold_become_the_last_one(place: &Place) {
     let store = place.open();
     append(&store, Draft { timestamp: u64::MAX, ..draft("feed:a", "1") });
     assert_eq!(read(&store, &name("feed:a"), Span::Newest(1)).messages[0].timestamp, i64::MAX as u64);
 }
 
-#[test]
-fn a_page_ends_before_it_holds_more_than_a_mebibyte_but_is_never_empty() {
-    let place = Place::new();
+fn a_page_ends_before_it_holds_more_than_a_mebibyte_but_is_never_empty(place: &Place) {
     let store = place.open();
     let large = "x".repeat(5 << 20);
     let half = "x".repeat(400 << 10);
@@ -76,9 +76,7 @@ fn a_page_ends_before_it_holds_more_than_a_mebibyte_but_is_never_empty() {
     assert_eq!(read_all(&store, "feed:a").len(), 7);
 }
 
-#[test]
-fn spans_at_the_edges_are_answered() {
-    let place = Place::new();
+fn spans_at_the_edges_are_answered(place: &Place) {
     let store = place.open();
     for at in 0..3 {
         append(&store, draft("feed:a", &at.to_string()));
@@ -91,9 +89,7 @@ fn spans_at_the_edges_are_answered() {
     assert_eq!(page(Span::After(Seq(u64::MAX), 10)), []);
 }
 
-#[test]
-fn a_duplicate_within_one_group_reports_the_first_as_it_was_sent() {
-    let place = Place::new();
+fn a_duplicate_within_one_group_reports_the_first_as_it_was_sent(place: &Place) {
     let store = place.open();
     let answers =
         submit(&store, (0..200).map(|at| with_id(draft("feed:a", &format!("\"{at}\"")), &(at % 10).to_string())));

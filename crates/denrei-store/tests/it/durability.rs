@@ -15,7 +15,7 @@ use crate::harness::{Place, append, draft, read_all, with_id};
 #[test]
 fn nothing_acknowledged_is_lost_to_kill_9() {
     const ROUNDS: usize = 8;
-    let place = Place::new();
+    let place = Place::sqlite();
     let path = place.path();
     let mut acknowledged: HashMap<String, HashMap<u64, String>> = HashMap::new();
     for round in 0..ROUNDS {

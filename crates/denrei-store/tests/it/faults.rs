@@ -12,7 +12,7 @@ use crate::harness::{Place, append, draft, name, next, read, read_all, submit, t
 
 #[test]
 fn after_a_failed_fsync_nothing_of_the_group_is_acknowledged_or_kept() {
-    let place = Place::new();
+    let place = Place::sqlite();
     passes(&mut with_faults("faults::fsync_fails", place.path().parent().unwrap()));
 }
 
@@ -24,7 +24,7 @@ fn fsync_fails() {
 
 #[test]
 fn after_a_failed_write_nothing_of_the_group_is_acknowledged_or_kept() {
-    let place = Place::new();
+    let place = Place::sqlite();
     passes(&mut with_faults("faults::pwrite_fails", place.path().parent().unwrap()));
 }
 
@@ -36,7 +36,7 @@ fn pwrite_fails() {
 
 #[test]
 fn a_process_that_begins_on_a_failing_disk_is_told_so() {
-    let place = Place::new();
+    let place = Place::sqlite();
     passes(&mut with_faults("faults::opening_fails", place.path().parent().unwrap()));
 }
 
@@ -53,7 +53,7 @@ fn opening_fails() {
 
 #[test]
 fn when_files_cannot_grow_appends_are_refused_until_they_can() {
-    let place = Place::new();
+    let place = Place::sqlite();
     // The signal would end the process; ignored, the write fails.
     let script = r#"trap '' XFSZ; exec "$0" "$@""#;
     let directory = place.path().parent().unwrap().to_owned();
@@ -72,7 +72,7 @@ fn files_cannot_grow() {
 
 #[test]
 fn when_the_disk_is_full_appends_are_refused_until_it_is_not() {
-    let place = Place::new();
+    let place = Place::sqlite();
     let directory = place.path().parent().unwrap().to_owned();
     // A file system of 16 MiB, in name spaces of its own: no privilege is needed.
     let script = r#"mount -t tmpfs -o size=16m none "$DENREI_STORE_TEST_DIRECTORY" && exec "$0" "$@""#;
@@ -91,7 +91,7 @@ fn disk_is_full() {
 
 #[test]
 fn a_broken_disk_does_not_keep_a_store_from_closing() {
-    let place = Place::new();
+    let place = Place::sqlite();
     passes(&mut with_faults("faults::closes_while_the_disk_fails", place.path().parent().unwrap()));
 }
 

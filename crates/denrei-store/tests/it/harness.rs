@@ -5,26 +5,83 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use denrei_hub::{Appended, Draft, Log, LogError, Name, Page, RoomName, Seq, Span};
-use denrei_store::{Store, StoreConfig};
+use denrei_store::{PostgresUrl, Store, StoreConfig, StoreError};
 use tempfile::TempDir;
 
-/// A directory for one database.
-pub(crate) struct Place {
-    directory: TempDir,
+use crate::server::Server;
+
+/// A place for one database of either kind.
+pub(crate) enum Place {
+    Sqlite(TempDir),
+    /// The name of a database on the shared server.
+    Postgres(String),
 }
 
+/// Makes a test of a function that takes a place: one test for each database.
+macro_rules! on_both {
+    ($($test:ident),+ $(,)?) => {
+        $(mod $test {
+            #[test]
+            fn on_sqlite() {
+                super::$test(&crate::harness::Place::sqlite());
+            }
+
+            #[test]
+            fn on_postgres() {
+                super::$test(&crate::harness::Place::postgres());
+            }
+        })+
+    };
+}
+pub(crate) use on_both;
+
 impl Place {
-    pub(crate) fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap() }
+    pub(crate) fn sqlite() -> Self {
+        Self::Sqlite(tempfile::tempdir().unwrap())
     }
 
+    pub(crate) fn postgres() -> Self {
+        Self::Postgres(Server::shared().database())
+    }
+
+    /// Another one of the same kind.
+    pub(crate) fn another(&self) -> Self {
+        match self {
+            Self::Sqlite(_) => Self::sqlite(),
+            Self::Postgres(_) => Self::postgres(),
+        }
+    }
+
+    /// The file of a SQLite database.
     pub(crate) fn path(&self) -> PathBuf {
-        self.directory.path().join("denrei.db")
+        match self {
+            Self::Sqlite(directory) => directory.path().join("denrei.db"),
+            Self::Postgres(_) => panic!("a database on a server is no file of ours"),
+        }
     }
 
     pub(crate) fn open(&self) -> Store {
-        Store::open(self.path(), StoreConfig::default()).unwrap()
+        self.open_with(StoreConfig::default()).unwrap()
     }
+
+    pub(crate) fn open_with(&self, config: StoreConfig) -> Result<Store, StoreError> {
+        match self {
+            Self::Sqlite(_) => Store::open(self.path(), config),
+            Self::Postgres(name) => connect(&Server::shared().url(name), config),
+        }
+    }
+
+    /// Does something to the database as another program would.
+    pub(crate) fn meddle(&self, sql: &str) {
+        match self {
+            Self::Sqlite(_) => rusqlite::Connection::open(self.path()).unwrap().execute_batch(sql).unwrap(),
+            Self::Postgres(name) => drop(Server::shared().ask(name, sql)),
+        }
+    }
+}
+
+pub(crate) fn connect(url: &str, config: StoreConfig) -> Result<Store, StoreError> {
+    Store::connect(&PostgresUrl::parse(url)?, config)
 }
 
 /// Answers of one or more appends, as they come.

@@ -1,23 +1,23 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use denrei_hub::Log;
 use denrei_hub::laws::log_laws;
-use tempfile::TempDir;
 
-use crate::harness::Place;
+use crate::harness::{Place, on_both};
 
-#[test]
-fn a_store_obeys_the_laws_of_logs() {
-    let place = Place::new();
+on_both!(a_store_obeys_the_laws_of_logs, a_new_store_for_each_law_does_too);
+
+fn a_store_obeys_the_laws_of_logs(place: &Place) {
     let store: Arc<dyn Log> = Arc::new(place.open());
     log_laws(|| Arc::clone(&store));
 }
 
-#[test]
-fn a_new_store_for_each_law_does_too() {
-    let directory = TempDir::new().unwrap();
+fn a_new_store_for_each_law_does_too(place: &Place) {
+    let places = Mutex::new(Vec::new());
     log_laws(|| {
-        let path = directory.path().join(denrei_hub::random_token(8));
-        Arc::new(denrei_store::Store::open(path, denrei_store::StoreConfig::default()).unwrap())
+        let place = place.another();
+        let store = Arc::new(place.open());
+        places.lock().unwrap().push(place);
+        store
     });
 }

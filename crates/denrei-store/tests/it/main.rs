@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "what helps a test is a test")]
 
 mod harness;
+mod proxy;
+mod server;
 
 mod bounds;
 mod children;
@@ -10,5 +12,7 @@ mod contents;
 mod durability;
 mod faults;
 mod laws;
+mod nodes;
 mod opening;
+mod outages;
 mod trimming;

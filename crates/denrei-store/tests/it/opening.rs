@@ -5,11 +5,18 @@ use std::time::Duration;
 use denrei_hub::{Log, LogError, Seq, Span};
 use denrei_store::{Store, StoreConfig, StoreError};
 
-use crate::harness::{Place, append, draft, name, next, read, read_all, submit, try_append, wait, with_id};
+use crate::harness::{Place, append, draft, name, next, on_both, read, read_all, submit, try_append, wait, with_id};
 
-#[test]
-fn a_room_goes_on_where_it_was_when_the_store_was_closed() {
-    let place = Place::new();
+on_both!(
+    two_databases_have_two_epochs,
+    a_room_goes_on_where_it_was_when_the_store_was_closed,
+    a_database_of_a_newer_server_is_refused,
+    a_changed_epoch_is_that_of_old_and_new_messages_and_stays,
+    closing_waits_for_what_was_handed_in_and_refuses_what_comes_later,
+    the_last_owner_of_a_store_may_be_the_answer_to_an_append,
+);
+
+fn a_room_goes_on_where_it_was_when_the_store_was_closed(place: &Place) {
     let store = place.open();
     let epoch = store.epoch();
     append(&store, draft("feed:a", "1"));
@@ -26,7 +33,7 @@ fn a_room_goes_on_where_it_was_when_the_store_was_closed() {
 
 #[test]
 fn a_database_that_is_open_cannot_be_opened_again() {
-    let place = Place::new();
+    let place = Place::sqlite();
     let store = place.open();
     let error = Store::open(place.path(), StoreConfig::default()).unwrap_err();
     assert!(matches!(error, StoreError::InUse { .. }), "{error}");
@@ -51,7 +58,7 @@ fn a_new_database_is_for_its_owner_only() {
 
 #[test]
 fn the_mode_of_an_existing_database_is_left_alone() {
-    let place = Place::new();
+    let place = Place::sqlite();
     drop(place.open());
     std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o640)).unwrap();
     drop(place.open());
@@ -60,27 +67,23 @@ fn the_mode_of_an_existing_database_is_left_alone() {
 
 #[test]
 fn a_closed_store_leaves_one_file_with_everything() {
-    let place = Place::new();
+    let place = Place::sqlite();
     let store = place.open();
     append(&store, draft("feed:a", "1"));
     store.close();
     assert!(!place.path().with_extension("db-wal").exists());
 }
 
-#[test]
-fn a_database_of_a_newer_server_is_refused() {
-    let place = Place::new();
+fn a_database_of_a_newer_server_is_refused(place: &Place) {
     drop(place.open());
-    let database = rusqlite::Connection::open(place.path()).unwrap();
-    database.execute("UPDATE meta SET value = '1000' WHERE key = 'schema_version'", []).unwrap();
-    drop(database);
-    let error = Store::open(place.path(), StoreConfig::default()).unwrap_err();
+    place.meddle("UPDATE meta SET value = '1000' WHERE key = 'schema_version'");
+    let error = place.open_with(StoreConfig::default()).unwrap_err();
     assert!(matches!(error, StoreError::Newer { found: 1000, .. }), "{error}");
 }
 
 #[test]
 fn a_file_that_is_no_database_is_refused_and_left_alone() {
-    let place = Place::new();
+    let place = Place::sqlite();
     let text = "this is a letter, not a database. ".repeat(100);
     std::fs::write(place.path(), &text).unwrap();
     let error = Store::open(place.path(), StoreConfig::default()).unwrap_err();
@@ -94,14 +97,11 @@ fn a_directory_that_cannot_be_made_is_named() {
     assert!(error.to_string().contains("/proc"), "{error}");
 }
 
-#[test]
-fn two_databases_have_two_epochs() {
-    assert_ne!(Place::new().open().epoch(), Place::new().open().epoch());
+fn two_databases_have_two_epochs(place: &Place) {
+    assert_ne!(place.open().epoch(), place.another().open().epoch());
 }
 
-#[test]
-fn a_changed_epoch_is_that_of_old_and_new_messages_and_stays() {
-    let place = Place::new();
+fn a_changed_epoch_is_that_of_old_and_new_messages_and_stays(place: &Place) {
     let store = place.open();
     let old = store.epoch();
     append(&store, with_id(draft("feed:a", "1"), "x"));
@@ -117,9 +117,7 @@ fn a_changed_epoch_is_that_of_old_and_new_messages_and_stays() {
     assert_eq!(place.open().epoch(), new);
 }
 
-#[test]
-fn closing_waits_for_what_was_handed_in_and_refuses_what_comes_later() {
-    let place = Place::new();
+fn closing_waits_for_what_was_handed_in_and_refuses_what_comes_later(place: &Place) {
     let store = place.open();
     let answers = submit(&store, (0..5_000).map(|at| draft("feed:a", &at.to_string())));
     store.close();
@@ -134,9 +132,7 @@ fn closing_waits_for_what_was_handed_in_and_refuses_what_comes_later() {
     assert_eq!(read_all(&place.open(), "feed:a").len(), 5_000);
 }
 
-#[test]
-fn the_last_owner_of_a_store_may_be_the_answer_to_an_append() {
-    let place = Place::new();
+fn the_last_owner_of_a_store_may_be_the_answer_to_an_append(place: &Place) {
     let store = Arc::new(place.open());
     let (tell, told) = mpsc::sync_channel(1);
     let last = Arc::clone(&store);
@@ -154,14 +150,14 @@ fn the_last_owner_of_a_store_may_be_the_answer_to_an_append() {
     told.recv_timeout(Duration::from_secs(30)).expect("the writer does not wait for itself").unwrap();
     let opened = (0..300).find_map(|_| {
         std::thread::sleep(Duration::from_millis(100));
-        Store::open(place.path(), StoreConfig::default()).ok()
+        place.open_with(StoreConfig::default()).ok()
     });
     assert_eq!(read_all(&opened.expect("the database is let go of"), "feed:a").len(), 1);
 }
 
 #[test]
 fn a_backup_by_another_program_delays_appends_but_loses_none() {
-    let place = Place::new();
+    let place = Place::sqlite();
     let store = place.open();
     append(&store, draft("feed:a", "1"));
     let other = rusqlite::Connection::open(place.path()).unwrap();

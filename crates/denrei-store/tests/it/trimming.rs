@@ -3,7 +3,18 @@ use std::sync::Arc;
 use denrei_hub::{Draft, Log, Retained, Seq, Span};
 use denrei_store::Store;
 
-use crate::harness::{Place, append, draft, name, numbers, read, submit, wait, with_id};
+use crate::harness::{Place, append, draft, name, numbers, on_both, read, submit, wait, with_id};
+
+on_both!(
+    trimming_lets_go_of_the_oldest_and_pages_say_what_is_first,
+    a_room_of_which_nothing_is_kept_does_not_begin_again,
+    an_old_message_behind_a_younger_one_stays,
+    only_rooms_of_the_class_are_trimmed,
+    rooms_of_classes_that_nobody_named_can_be_trimmed_together,
+    trimming_goes_through_many_rooms_and_many_messages_in_steps,
+    a_step_lets_go_of_about_8_mebibytes,
+    the_id_of_a_trimmed_message_is_free_again,
+);
 
 fn at(timestamp: u64, draft: Draft) -> Draft {
     Draft { timestamp, ..draft }
@@ -18,9 +29,7 @@ fn class(name: &str) -> Retained {
     Retained::Class(name.into())
 }
 
-#[test]
-fn trimming_lets_go_of_the_oldest_and_pages_say_what_is_first() {
-    let place = Place::new();
+fn trimming_lets_go_of_the_oldest_and_pages_say_what_is_first(place: &Place) {
     let store = place.open();
     for time in 1..=10 {
         append(&store, at(time, draft("inbox:alice", "1")));
@@ -31,9 +40,7 @@ fn trimming_lets_go_of_the_oldest_and_pages_say_what_is_first() {
     assert_eq!(wait(store.trim(class("inbox"), 5)).unwrap(), 0, "nothing is left to trim");
 }
 
-#[test]
-fn a_room_of_which_nothing_is_kept_does_not_begin_again() {
-    let place = Place::new();
+fn a_room_of_which_nothing_is_kept_does_not_begin_again(place: &Place) {
     let store = place.open();
     for time in 1..=3 {
         append(&store, at(time, draft("inbox:alice", "1")));
@@ -47,9 +54,7 @@ fn a_room_of_which_nothing_is_kept_does_not_begin_again() {
     assert_eq!(first_and_head(&store, "inbox:alice"), (4, 4));
 }
 
-#[test]
-fn an_old_message_behind_a_younger_one_stays() {
-    let place = Place::new();
+fn an_old_message_behind_a_younger_one_stays(place: &Place) {
     let store = place.open();
     for time in [1, 100, 2, 3] {
         append(&store, at(time, draft("inbox:alice", "1")));
@@ -58,9 +63,7 @@ fn an_old_message_behind_a_younger_one_stays() {
     assert_eq!(first_and_head(&store, "inbox:alice"), (2, 4));
 }
 
-#[test]
-fn only_rooms_of_the_class_are_trimmed() {
-    let place = Place::new();
+fn only_rooms_of_the_class_are_trimmed(place: &Place) {
     let store = place.open();
     let rooms = ["inbox:a", "inbox", "inbox2:a", "inb:a", "chat:inbox:a", "Inbox:a", ":a"];
     for room in rooms {
@@ -74,9 +77,7 @@ fn only_rooms_of_the_class_are_trimmed() {
     assert_eq!(wait(store.trim(class(""), 2)).unwrap(), 2, "`inbox` and `:a` have no class");
 }
 
-#[test]
-fn rooms_of_classes_that_nobody_named_can_be_trimmed_together() {
-    let place = Place::new();
+fn rooms_of_classes_that_nobody_named_can_be_trimmed_together(place: &Place) {
     let store = place.open();
     let known = (0..300).map(|room| format!("chat:{room}"));
     let rooms: Vec<_> = known.chain(["lobby".into(), "game:1".into(), "chats".into()]).collect();
@@ -90,9 +91,7 @@ fn rooms_of_classes_that_nobody_named_can_be_trimmed_together() {
     assert_eq!(first_and_head(&store, "chat:299"), (1, 1));
 }
 
-#[test]
-fn trimming_goes_through_many_rooms_and_many_messages_in_steps() {
-    let place = Place::new();
+fn trimming_goes_through_many_rooms_and_many_messages_in_steps(place: &Place) {
     let store = place.open();
     let many = (0..5_000).map(|_| at(1, draft("inbox:long", "1")));
     let rooms = (0..1_000).map(|room| at(1, draft(&format!("inbox:{room}"), "1")));
@@ -107,9 +106,7 @@ fn trimming_goes_through_many_rooms_and_many_messages_in_steps() {
     assert!(wait(store.heads(rooms)).unwrap().iter().all(|head| head.seq == Seq(1)));
 }
 
-#[test]
-fn a_step_lets_go_of_about_8_mebibytes() {
-    let place = Place::new();
+fn a_step_lets_go_of_about_8_mebibytes(place: &Place) {
     let store = place.open();
     let payload = "x".repeat(3 << 20);
     for _ in 0..9 {
@@ -120,9 +117,7 @@ fn a_step_lets_go_of_about_8_mebibytes() {
     assert!(store.statistics().commits - before >= 3);
 }
 
-#[test]
-fn the_id_of_a_trimmed_message_is_free_again() {
-    let place = Place::new();
+fn the_id_of_a_trimmed_message_is_free_again(place: &Place) {
     let store = place.open();
     append(&store, at(1, with_id(draft("inbox:a", "1"), "x")));
     wait(store.trim(class("inbox"), 2)).unwrap();

@@ -1,0 +1,222 @@
+//! A transaction that several operations share.
+//!
+//! What it costs must not grow with their number where the database is a server: rooms are locked together, events are
+//! numbered in memory and written together. Most events are of rooms that are there, and under ids that are new: so
+//! this is taken for granted, and the whole group done again with [`Care`] when it does not hold.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use denrei_hub::{Draft, Epoch, Message, Name, Position};
+
+use crate::events::{self, Numbered};
+use crate::migrations;
+use crate::operation::Operation;
+use crate::rooms::Counters;
+use crate::sql::{Connection, Fault, Transaction};
+
+pub(crate) struct Group<'c> {
+    pub(crate) transaction: Transaction<'c>,
+    /// Known when it was needed. Another node may have changed it since the last transaction; while this one has locked a
+    /// room, none can.
+    pub(crate) epoch: Option<Epoch>,
+    pub(crate) counters: Counters,
+    /// The events of this transaction; those before `written` are in the database.
+    numbered: Vec<Numbered>,
+    written: usize,
+    ids: HashMap<Id, Earlier>,
+    care: &'c mut Care,
+}
+
+/// What is not taken for granted any more.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Care {
+    /// Rooms may be new.
+    rooms: bool,
+    /// Client ids may be those of stored events.
+    ids: bool,
+}
+
+impl Care {
+    pub(crate) const FULL: Self = Self { rooms: true, ids: true };
+}
+
+/// What became of a draft.
+pub(crate) enum Place {
+    /// This is its number.
+    Given(Position),
+    /// This message has its client id.
+    Taken(Arc<Message>),
+}
+
+/// A client id within its scope.
+#[derive(PartialEq, Eq, Hash)]
+struct Id {
+    room: i64,
+    user: Option<Name>,
+    id: Name,
+}
+
+/// What has a client id.
+enum Earlier {
+    /// The event of this transaction at an index.
+    Here(usize),
+    Stored(Arc<Message>),
+    /// Nothing had, when it was looked up.
+    Nothing,
+}
+
+impl<'c> Group<'c> {
+    /// Begins a transaction for operations, and locks what they need, in the order that all transactions keep.
+    pub(crate) fn begin(
+        connection: &'c mut Connection,
+        operations: &[Operation],
+        care: &'c mut Care,
+    ) -> Result<Self, Fault> {
+        let transaction = Transaction::write(connection)?;
+        let mut group = Self {
+            transaction,
+            epoch: None,
+            counters: Counters::default(),
+            numbered: Vec::new(),
+            written: 0,
+            ids: HashMap::new(),
+            care,
+        };
+        if operations.iter().any(Operation::excludes_all) {
+            group.transaction.lock_table("rooms")?;
+        }
+        let drafts: Vec<_> = operations.iter().filter_map(Operation::draft).collect();
+        group.lock_rooms(&drafts.iter().map(|draft| &draft.room).collect())?;
+        if group.care.ids {
+            group.look_up(&drafts)?;
+        }
+        Ok(group)
+    }
+
+    /// Gives a draft the next number of its room, unless something has its client id.
+    pub(crate) fn append(&mut self, draft: &Draft) -> Result<Place, Fault> {
+        let room = self.counters.take(&self.transaction, &draft.room)?.room;
+        let id = draft.id.as_ref().map(|id| Id { room, user: draft.user.clone(), id: id.clone() });
+        if let Some(id) = &id {
+            if self.care.ids && !self.ids.contains_key(id) {
+                // What this transaction has appended is to be found as well.
+                self.write()?;
+                self.look_up(&[draft])?;
+            }
+            if let Some(earlier) = self.taken(id)? {
+                return Ok(Place::Taken(earlier));
+            }
+        }
+        let counter = self.counters.take(&self.transaction, &draft.room)?;
+        counter.head = counter.head.next();
+        let seq = counter.head;
+        self.ids.extend(id.map(|id| (id, Earlier::Here(self.numbered.len()))));
+        self.numbered.push(Numbered { room, seq, draft: draft.clone() });
+        Ok(Place::Given(Position { epoch: self.epoch()?, seq }))
+    }
+
+    /// Writes what has been numbered, and the counters.
+    pub(crate) fn write(&mut self) -> Result<(), Fault> {
+        self.write_events()?;
+        self.counters.save(&self.transaction)
+    }
+
+    /// Forgets what is known of client ids, because events may have gone.
+    pub(crate) fn forget_ids(&mut self) {
+        self.ids.clear();
+    }
+
+    /// Does an operation so that its failure leaves nothing behind.
+    pub(crate) fn apply_alone(&mut self, apply: impl FnOnce(&mut Self) -> Result<(), Fault>) -> Result<(), Fault> {
+        let (epoch, before) = (self.epoch.clone(), self.numbered.len());
+        self.transaction.script("SAVEPOINT operation")?;
+        let outcome = apply(self);
+        match &outcome {
+            Ok(()) => self.transaction.script("RELEASE operation")?,
+            Err(Fault::Operation(_)) => {
+                self.transaction.script("ROLLBACK TO operation; RELEASE operation")?;
+                self.counters.forget();
+                self.forget_ids();
+                self.numbered.truncate(before);
+                self.written = before;
+                self.epoch = epoch;
+            }
+            Err(Fault::Conflict(_) | Fault::Database(_)) => {}
+        }
+        outcome
+    }
+
+    /// Writes what has not been written, and commits; tells the epoch, if it was needed.
+    pub(crate) fn commit(mut self) -> Result<Option<Epoch>, Fault> {
+        self.write_events()?;
+        self.counters.commit(self.transaction)?;
+        Ok(self.epoch)
+    }
+
+    fn write_events(&mut self) -> Result<(), Fault> {
+        let unwritten = &self.numbered[self.written..];
+        if events::insert(&self.transaction, unwritten)? < unwritten.len() {
+            if self.care.ids {
+                let rooms: BTreeSet<_> = unwritten.iter().map(|event| &event.draft.room).collect();
+                return Err(Fault::Operation(format!("a number is taken in one of {rooms:?}").into()));
+            }
+            self.care.ids = true;
+            return Err(Fault::Conflict("a client id is that of a stored event".into()));
+        }
+        self.written = self.numbered.len();
+        Ok(())
+    }
+
+    fn lock_rooms(&mut self, names: &BTreeSet<&Name>) -> Result<(), Fault> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        self.epoch = if self.care.rooms {
+            self.counters.take_or_make(&self.transaction, names)?
+        } else {
+            self.counters.take_known(&self.transaction, names)?
+        };
+        if self.epoch.is_none() {
+            self.care.rooms = true;
+            return Err(Fault::Conflict("a room is new".into()));
+        }
+        Ok(())
+    }
+
+    /// Finds out what has the client ids of drafts.
+    fn look_up(&mut self, drafts: &[&Draft]) -> Result<(), Fault> {
+        let mut wanted = Vec::new();
+        for draft in drafts.iter().filter(|draft| draft.id.is_some()) {
+            wanted.push((self.counters.take(&self.transaction, &draft.room)?.room, *draft));
+        }
+        let epoch = self.epoch()?;
+        let found = events::earlier(&self.transaction, &epoch, &wanted)?;
+        for ((room, draft), found) in wanted.into_iter().zip(found) {
+            let Some(id) = draft.id.clone() else { continue };
+            let earlier = found.map_or(Earlier::Nothing, |message| Earlier::Stored(Arc::new(message)));
+            self.ids.insert(Id { room, user: draft.user.clone(), id }, earlier);
+        }
+        Ok(())
+    }
+
+    /// The message that has an id, as far as is known.
+    fn taken(&mut self, id: &Id) -> Result<Option<Arc<Message>>, Fault> {
+        match self.ids.get(id) {
+            None | Some(Earlier::Nothing) => Ok(None),
+            Some(Earlier::Stored(message)) => Ok(Some(Arc::clone(message))),
+            Some(Earlier::Here(at)) => {
+                let Numbered { seq, draft, .. } = &self.numbered[*at];
+                let (draft, seq) = (Draft { id: None, origin: 0, ..draft.clone() }, *seq);
+                Ok(Some(Arc::new(Message::stored(draft, Position { epoch: self.epoch()?, seq }))))
+            }
+        }
+    }
+
+    fn epoch(&mut self) -> Result<Epoch, Fault> {
+        if self.epoch.is_none() {
+            self.epoch = Some(migrations::epoch(&self.transaction)?);
+        }
+        self.epoch.clone().ok_or_else(|| Fault::Operation("the database has no epoch".into()))
+    }
+}

@@ -214,7 +214,7 @@ fn positive<T: PartialOrd + Default>(name: &str, said: Option<T>) -> Result<Opti
 
 fn within<T>(name: &str, said: Option<T>, range: &RangeInclusive<T>) -> Result<Option<T>, String>
 where
-    T: PartialOrd + std::fmt::Display,
+    T: PartialOrd + fmt::Display,
 {
     match said {
         Some(number) if !range.contains(&number) => Err(format!("{name}: is {} to {}", range.start(), range.end())),

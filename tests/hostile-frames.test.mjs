@@ -152,7 +152,7 @@ const MISTAKES = [
   ['an internal room', '{"type":"join","room":"sio:/:x"}', 'forbidden'],
   ...['user:alice', 'inbox:alice', 'doc:x', 'sio:/:x'].map((to) => [`a broadcast to ${to}`, `{"type":"broadcast","room":"${to}","payload":1}`, 'forbidden']),
   ['an edit of a chat by a broadcast', '{"type":"broadcast","room":"chat:x","event":"edit","payload":1}', 'forbidden'],
-  ...['connected', 'gap', 'error', 'open', 'connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener', 'server:shutdown'].map((event) =>
+  ...['connected', 'gap', 'error', 'open', 'expiring', 'unauthorized', 'connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener', 'server:shutdown'].map((event) =>
     [`an event named ${event}`, `{"type":"broadcast","event":"${event}","payload":1}`, 'reserved_event']),
   ['an event with a newline', '{"type":"broadcast","event":"a\\ndata: forged","payload":1}', 'invalid_name'],
   ['a token that is none', '{"type":"auth","token":"x"}', 'token_invalid'],

@@ -2,9 +2,11 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { Socket as Engine } from './lib/engine.mjs';
 import { Client, WAYS } from './lib/io.mjs';
 import { Server, get, room } from './lib/server.mjs';
 import { Socket } from './lib/socket.mjs';
+import { Stream } from './lib/stream.mjs';
 import { token } from './lib/token.mjs';
 
 const SECRET = 'a secret of at least thirty-two bytes';
@@ -51,7 +53,8 @@ describe('a connection', () => {
 
   for (const [way, options] of Object.entries(WAYS)) {
     test(`of Socket.IO is told in the ack, and ended likewise (${way})`, async (t) => {
-      const server = await served(t, { connection: FEW(3), refusals: FEW(5) });
+      // To join the namespace costs one, too.
+      const server = await served(t, { connection: FEW(4), refusals: FEW(5) });
       const one = new Client(server, { ...options, reconnection: false });
       t.after(() => one.close());
       await one.connected();
@@ -67,6 +70,25 @@ describe('a connection', () => {
       assert.match(one.reasons[0], /^transport (close|error)$/);
     });
   }
+
+  test('of Socket.IO pays for asking to join, whatever token it brings', async (t) => {
+    const server = await served(t, { connection: FEW(5), refusals: FEW(10) });
+    const one = await Engine.open(server);
+    const codes = [];
+    for (let n = 0; n < 30; n += 1) one.send('40/,{"token":"x.y.z"}');
+    for (let packet; (packet = await one.hear()) !== null;) codes.push(JSON.parse(packet.slice(2)).data.code);
+    assert.deepEqual(codes, [...Array(5).fill('token_invalid'), ...Array(11).fill('rate_limited')]);
+    await one.end();
+  });
+
+  test('of an event stream pays for each of its rooms', async (t) => {
+    const server = await served(t, { connection: FEW(3) });
+    const few = await Stream.open(server, '/sse?room=live:a&room=live:b&room=live:c');
+    await few.event('connected');
+    few.close();
+    const many = await Stream.open(server, '/sse?room=live:a&room=live:b&room=live:c&room=live:d');
+    assert.equal(JSON.parse((await many.event('error')).data).code, 'rate_limited');
+  });
 
   test('pays by what it asks, and for which event', async (t) => {
     const server = await served(t, { connection: FEW(10) }, { costs: 'publish = 3\n"publish:typing" = 0\njoin = 4\n' });
@@ -124,9 +146,13 @@ describe('an address', () => {
     assert.equal(await ask('7.7.7.7, 192.0.2.1'), 429, 'what a client claims is nothing');
     assert.equal(await ask('192.0.2.2'), 401);
     await assert.rejects(Socket.open(server, from('192.0.2.1')), /429/);
-    const client = new Client(server, { ...WAYS.websocket, extraHeaders: from('192.0.2.1').headers });
-    t.after(() => client.close());
-    await assert.rejects(client.connected(), { message: 'Rate limit exceeded' });
+    for (const way of ['polling', 'websocket']) {
+      const path = `/socket.io/?EIO=4&transport=${way}`;
+      const answer = way === 'polling'
+        ? (await get(`${server.http}${path}`, from('192.0.2.1'))).status
+        : await Socket.open(server, { path, ...from('192.0.2.1') }).catch((error) => error.message);
+      assert.match(String(answer), /429/, way);
+    }
     // Of IPv6 a network is one.
     for (let n = 1; n <= 4; n += 1) assert.equal(await ask(`2001:db8::${n}`), 401);
     assert.equal(await ask('2001:db8::ffff'), 429);

@@ -236,6 +236,42 @@ describe('the end of a token', () => {
   }
 });
 
+test('a Socket.IO client whose token is over does not come back with it on the same connection', async (t) => {
+  const server = await served(t, `secret = "${SECRET}"\nleeway_ms = 0`);
+  for (const bring of [(token) => ({ extraHeaders: { authorization: `Bearer ${token}` } }), (token) => ({ query: { token } })]) {
+    const options = bring(sealed(alice({ exp: inSeconds(2) }), SECRET));
+    const client = new Client(server, { ...WAYS.websocket, ...options, reconnection: false });
+    t.after(() => client.close());
+    await client.connected();
+    await until(() => client.reasons.length, 'it to be sent away');
+    const errors = [];
+    client.socket.on('connect_error', (error) => errors.push([error.message, error.data.code]));
+    // The engine's connection is still there: both ask on it.
+    client.socket.connect();
+    client.socket.io.socket('/chat').on('connect_error', (error) => errors.push([error.message, error.data.code]));
+    await until(() => errors.length === 2, 'both to be refused');
+    assert.deepEqual(errors, [['Token expired', 'token_expired'], ['Token expired', 'token_expired']]);
+  }
+});
+
+test('a token that is over while its room is looked up does nothing more', async (t) => {
+  const http = createServer((request, response) => setTimeout(() => response.end('{"allow":true}'), 3000));
+  http.listen(0, '127.0.0.1');
+  await once(http, 'listening');
+  t.after(() => { http.closeAllConnections(); http.close(); });
+  const webhook = `[policy.webhook]\nurl = "http://127.0.0.1:${http.address().port}"\non_failure = "refuse"\npublishing = true\ntimeout_ms = 9000`;
+  const server = await served(t, `secret = "${SECRET}"\nleeway_ms = 0`, webhook);
+  const token = sealed(alice({ exp: inSeconds(2) }), SECRET);
+  const bearer = { authorization: `Bearer ${token}` };
+  const answers = await Promise.all([
+    server.publish('feed:late', { payload: 1 }, bearer).then((answer) => answer.json()),
+    server.events('feed:late', '', { headers: bearer }).then((answer) => answer.json()),
+  ]);
+  assert.deepEqual(answers.map(({ code }) => code), ['token_expired', 'token_expired']);
+  const stream = await Stream.open(server, `/sse?room=feed:late&token=${sealed(alice({ exp: inSeconds(2) }), SECRET)}`);
+  assert.equal(JSON.parse((await stream.event('error')).data).code, 'token_expired');
+});
+
 describe('what is taken back', () => {
   const auth = `secret = "${SECRET}"`;
   const admin = () => ({ authorization: `Bearer ${sealed({ sub: 'root', roles: ['admin'], iat: inSeconds(600), exp: inSeconds(900) }, SECRET)}` });

@@ -54,6 +54,7 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
         let address = listener.local_addr().map_err(|error| said("the listener has no address", &error))?;
         let stop = stopped().map_err(|error| said("signals cannot be heard", &error))?;
         tokio::spawn(vital(denrei.clone().run()));
+        denrei.ready().await;
         tracing::info!(%address, cores, "listening");
         if development {
             welcome::developer(address, &signing);

@@ -1,7 +1,9 @@
 //! Who may come in: the host they asked for, the page they come from, the token they bring.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use denrei_proto::codes::Code;
 
@@ -13,6 +15,23 @@ use crate::identity::Identity;
 use crate::proxies::client_address;
 use crate::rates::Asking;
 use crate::refusal::Refusal;
+
+/// The application's word on the origins of pages, such as `https://app.example`.
+#[derive(Clone)]
+pub struct AllowOrigin(Arc<dyn Fn(&str) -> bool + Send + Sync>);
+
+impl AllowOrigin {
+    /// Lets in the origins that a function says yes to. It must be quick: the request waits for it, and others do.
+    pub fn new(allow: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(allow))
+    }
+}
+
+impl fmt::Debug for AllowOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AllowOrigin(…)")
+    }
+}
 
 /// Whether the request may be looked at, whoever sent it.
 ///
@@ -44,14 +63,22 @@ pub(crate) fn admit(access: &Access, facts: &Facts<'_>) -> Result<(), Refusal> {
 pub(crate) fn identify(app: &App, facts: &Facts<'_>, peer: IpAddr) -> Result<Identity, Refusal> {
     let access = &app.config.access;
     let address = Some(client_address(&access.trusted_proxies, facts, peer));
-    // Before any cryptography: strangers who bring tokens that are none pay for it.
     let stranger = Identity { address, ..Identity::default() };
-    app.limiter.pass(&stranger, Asking::Request)?;
     match token(&app.auth, facts) {
         Some(token) => Ok(Identity { address, ..app.auth.verify(&token)? }),
         None if access.anonymous => Ok(stranger),
         None => Err(Auth::missing()),
     }
+}
+
+/// Whether a request may be made now from where it comes. Asked before any cryptography: strangers who bring tokens that
+/// are none pay for it.
+///
+/// # Errors
+/// 429.
+pub(crate) fn pass(app: &App, facts: &Facts<'_>, peer: IpAddr) -> Result<(), Refusal> {
+    let address = Some(client_address(&app.config.access.trusted_proxies, facts, peer));
+    app.limiter.pass(&Identity { address, ..Identity::default() }, Asking::Request)
 }
 
 /// How a token begins that stands among the subprotocols of a WebSocket, where browsers let pages say something.
@@ -87,7 +114,8 @@ pub(crate) fn cors(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
 }
 
 fn may_connect(access: &Access, origin: &str, host: Option<&str>) -> bool {
-    let listed = access.origins.iter().any(|allowed| fits(allowed, origin));
+    let listed = access.origins.iter().any(|allowed| fits(allowed, origin))
+        || access.allow_origin.as_ref().is_some_and(|AllowOrigin(allow)| allow(origin));
     // Browsers write an origin without a path, in lower case; `null` is a page that is nobody's.
     let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
     let Some(authority) = authority.filter(|authority| !authority.contains(['/', '@', '?', '#'])) else {

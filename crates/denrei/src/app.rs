@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use http::request::Parts;
 use tokio::sync::watch;
 
-use crate::auth::Auth;
+use crate::auth::{Auth, Standing};
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::policy::{self, Action, Decision, Policy};
@@ -101,6 +101,15 @@ impl App {
     /// May this identity do this?
     pub(crate) fn check(&self, identity: &Identity, action: Action<'_>) -> Decision {
         policy::check(&*self.policy, |namespace| self.io.share(namespace), identity, action)
+    }
+
+    /// Waits for a decision. In the meantime the token of who asked may have come to its end.
+    pub(crate) async fn decided(&self, identity: &Identity, decision: Decision) -> Result<(), Refusal> {
+        decision.made().await?;
+        match self.auth.standing(identity) {
+            Standing::Over(refusal) => Err(refusal),
+            Standing::Good(_) | Standing::Expiring(..) => Ok(()),
+        }
     }
 
     /// Makes a draft of what a client wants to publish, and says whether it may.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use denrei_hub::HubConfig;
 use denrei_proto::ws::DeflateConfig;
 
+use crate::admission::AllowOrigin;
 use crate::auth::Tokens;
 use crate::identity::Secret;
 use crate::proxies::Network;
@@ -49,6 +50,8 @@ pub struct Access {
     /// Origins whose pages may connect, as browsers write them (`https://app.example`), besides the server's own;
     /// `https://*.app.example` means all below that name. Default none.
     pub origins: Vec<String>,
+    /// Is asked about origins that are not listed. Default none, which refuses them.
+    pub allow_origin: Option<AllowOrigin>,
     /// Proxies that are trusted to say where clients are, in `X-Forwarded-For`. Default none.
     pub trusted_proxies: Vec<Network>,
 }
@@ -177,6 +180,7 @@ impl Default for Config {
                 secret: None,
                 tokens: Tokens::default(),
                 origins: Vec::new(),
+                allow_origin: None,
                 trusted_proxies: Vec::new(),
             },
             limits: Limits {

@@ -57,13 +57,14 @@ impl UnderWay {
 /// Handles one frame. Most are answered, or under way in order, when this returns; the answer may come later.
 pub(crate) fn dispatch(session: &mut Session, under_way: &UnderWay, text: &str) -> Option<Waiting> {
     let (reference, request) = Request::parse(text);
-    let asking = match &request {
-        Ok(Request::Broadcast { event, .. }) => Asking::Publish(event),
-        Ok(Request::Join { .. }) => Asking::Join,
-        Ok(Request::Direct { .. }) => Asking::Direct,
-        Ok(Request::Leave { .. } | Request::Call { .. } | Request::Auth { .. }) | Err(_) => Asking::Call,
+    let passed = match &request {
+        Ok(Request::Leave { .. }) => Ok(()),
+        Ok(Request::Broadcast { event, .. }) => session.pass(Asking::Publish(event)),
+        Ok(Request::Join { .. }) => session.pass(Asking::Join),
+        Ok(Request::Direct { .. }) => session.pass(Asking::Direct),
+        Ok(Request::Call { .. } | Request::Auth { .. }) | Err(_) => session.pass(Asking::Call),
     };
-    if let Err(refusal) = session.pass(asking) {
+    if let Err(refusal) = passed {
         session.outbox.push(refused(reference, &refusal));
         return None;
     }
@@ -165,7 +166,7 @@ pub(crate) async fn decide(
     draft: Draft,
     decision: Decision,
 ) {
-    match decision.made().await {
+    match session.app.decided(&session.identity, decision).await {
         Ok(()) => submit(session, under_way, reference, draft),
         Err(refusal) => session.outbox.push(refused(reference.as_deref().and_then(Ref::read), &refusal)),
     }

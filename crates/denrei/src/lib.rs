@@ -46,6 +46,7 @@ use axum::Router;
 use denrei_hub::{Backends, Class, Hub, Keep, Shard, Window};
 use tokio::net::TcpListener;
 
+pub use crate::admission::AllowOrigin;
 pub use crate::app::AllowRequest;
 use crate::app::{App, Rules};
 pub use crate::auth::{Algorithm, InvalidKey, Key, KeySet, KeySource, Revocation, Tokens};
@@ -108,6 +109,12 @@ impl Denrei {
     /// Keeps house for as long as the server runs: rooms, keys, what was taken back.
     pub async fn run(self) {
         tokio::join!(self.app.hub.clone().run(), self.app.auth.run(&self.app.hub));
+    }
+
+    /// Waits until the server knows who may come in: until it has read what was taken back. Needs [`Denrei::run`]. Who
+    /// serves before that may let in somebody who was sent away. Cancel safe.
+    pub async fn ready(&self) {
+        self.app.auth.ready().await;
     }
 
     /// Takes a token back, or all of a user's, on every node: live sessions end at once. Done when it is kept.

@@ -51,6 +51,11 @@ pub(crate) fn checked(address: &str) -> Result<Uri, String> {
     }
 }
 
+/// What may be logged of an address: its path may hold a secret.
+pub(crate) fn host(address: &str) -> String {
+    address.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned)).unwrap_or_default()
+}
+
 async fn ask(request: Request<Full<Bytes>>, patience: Duration) -> Result<Bytes, String> {
     let answer = async {
         let answer = client().request(request).await.map_err(|error| explained(&error))?;

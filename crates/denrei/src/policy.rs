@@ -131,9 +131,11 @@ fn read(identity: &Identity, room: &str) -> Result<(), Refusal> {
 }
 
 fn publish(room: &str, event: &str) -> Result<(), Refusal> {
-    const RESERVED: [&str; 9] =
-        ["connected", "gap", "error", "open", "connect", "connect_error", "disconnect", "disconnecting", "newListener"];
-    if RESERVED.contains(&event) || event == "removeListener" || event.starts_with("server:") {
+    const OURS: [&str; 6] = ["connected", "gap", "error", "open", "expiring", "unauthorized"];
+    // As in Node: clients make something of these themselves.
+    const CLIENTS: [&str; 6] =
+        ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
+    if OURS.contains(&event) || CLIENTS.contains(&event) || event.starts_with("server:") {
         return Err(Refusal::new(Code::ReservedEvent, format!("the event name {event} is the server's own")));
     }
     match room.split_once(':') {

@@ -64,14 +64,14 @@ pub(crate) enum Owed<'a> {
     Gap(&'a RoomName, u64, &'a Position),
 }
 
-/// How an identity stands, and when to look again.
-fn remind(app: &App, seat: &Seat, identity: &Identity) -> Standing {
-    let standing = app.auth.standing(identity);
-    match &standing {
-        Standing::Good(Some(time)) | Standing::Expiring(_, time) => seat.remind(*time),
-        Standing::Good(None) | Standing::Over(_) => {}
+/// Has the session look at an identity when its time comes: at once, if it came while the client was let in. Only there it
+/// is judged.
+fn remind(app: &App, seat: &Seat, outbox: &Outbox, identity: &Identity) {
+    match app.auth.standing(identity) {
+        Standing::Good(Some(time)) => seat.remind(time),
+        Standing::Good(None) => {}
+        Standing::Expiring(..) | Standing::Over(_) => outbox.notify(Notice::Due),
     }
-    standing
 }
 
 impl Session {
@@ -79,7 +79,7 @@ impl Session {
         let period = u32::try_from(heartbeat.as_secs()).unwrap_or(u32::MAX).max(1);
         let app = Arc::clone(open.app());
         let seat = app.hub.enter(Arc::clone(&outbox), identity.user.clone(), period);
-        remind(&app, &seat, &identity);
+        remind(&app, &seat, &outbox, &identity);
         if app.is_stopping() {
             // It came in before the server began to stop, and was not there yet when everybody was told.
             outbox.notify(Notice::Shutdown);
@@ -117,12 +117,16 @@ impl Session {
     /// The client is also this one, in one of its namespaces.
     pub(crate) fn answer_for(&mut self, identity: &Identity) {
         self.seat.identify(identity.user.clone());
-        remind(&self.app, &self.seat, identity);
+        remind(&self.app, &self.seat, &self.outbox, identity);
     }
 
     /// How one whom the session answers for stands; asks to be reminded when that may change.
     pub(crate) fn standing(&self, identity: &Identity) -> Standing {
-        remind(&self.app, &self.seat, identity)
+        let standing = self.app.auth.standing(identity);
+        if let Standing::Good(Some(time)) | Standing::Expiring(_, time) = &standing {
+            self.seat.remind(*time);
+        }
+        standing
     }
 
     /// Whether the client may ask this now.
@@ -149,7 +153,7 @@ impl Session {
 
     /// Becomes a reader of a room; not written to before [`Session::follow`]. Joining again begins anew.
     pub(crate) async fn join(&mut self, room: &RoomName, echo: bool) -> Result<&Reader, Refusal> {
-        self.app.check(&self.identity, Action::Read(room)).made().await?;
+        self.app.decided(&self.identity, self.app.check(&self.identity, Action::Read(room))).await?;
         let limit = self.app.config.limits.rooms;
         if self.rooms.len() >= limit && self.joined(room).is_none() {
             let sentence = format!("a connection joins at most {limit} rooms");
@@ -213,7 +217,8 @@ impl Session {
                 Notice::Behind(reader, place) => self.fall_behind(reader, place),
                 Notice::Heartbeat if attention.is_none() => attention = Some(Attention::Heartbeat),
                 Notice::Heartbeat => {}
-                // Before the heartbeat, which comes again.
+                // What ends the session comes before it, and the heartbeat comes again.
+                Notice::Due if matches!(attention, Some(Attention::Shutdown | Attention::Overflow)) => {}
                 Notice::Due => attention = Some(Attention::Due),
                 Notice::Shutdown => attention = Some(Attention::Shutdown),
                 Notice::Overflow => attention = Some(Attention::Overflow),

@@ -6,6 +6,7 @@ fn access(development: bool, origins: &[&str]) -> Access {
         anonymous: true,
         secret: None,
         tokens: Default::default(),
+        allow_origin: None,
         trusted_proxies: Vec::new(),
         origins: origins.iter().map(|&origin| origin.to_owned()).collect(),
     }
@@ -94,4 +95,15 @@ fn a_star_stands_for_what_is_below_a_name() {
     ] {
         assert!(!admitted(&access, "rt.example", &[origin]), "{origin}");
     }
+}
+
+#[test]
+fn an_application_has_its_word_on_origins() {
+    let mut access = access(false, &["https://app.example"]);
+    access.allow_origin = Some(AllowOrigin::new(|origin| origin == "capacitor://localhost" || origin == "null"));
+    for origin in ["https://app.example", "https://rt.example", "capacitor://localhost", "null"] {
+        assert!(admitted(&access, "rt.example", &[origin]), "{origin}");
+    }
+    assert!(!admitted(&access, "rt.example", &["https://evil.example"]));
+    assert!(!admitted(&access, "rt.example", &["null", "null"]), "two lines are no origin");
 }

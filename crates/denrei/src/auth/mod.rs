@@ -135,6 +135,11 @@ impl Auth {
         tokio::join!(published, self.revocations.run(hub));
     }
 
+    /// Waits until everything is known that was taken back before this server began. Cancel safe.
+    pub(crate) async fn ready(&self) {
+        self.revocations.known().await;
+    }
+
     /// Takes something back, on every node; done when it is kept.
     pub(crate) async fn revoke(&self, hub: &Hub, revocation: Revocation) -> Result<(), Refusal> {
         self.revocations.add(hub, revocation).await

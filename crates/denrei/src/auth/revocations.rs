@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use denrei_hub::{Draft, Epoch, Hub, LogError, Name, Position, RoomName, Seq};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::app::now_ms;
 use crate::auth::now;
@@ -49,7 +50,11 @@ impl Revocation {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Revocations(Mutex<Fold>);
+pub(crate) struct Revocations {
+    fold: Mutex<Fold>,
+    /// Whether the room was read to its end once.
+    read: watch::Sender<bool>,
+}
 
 #[derive(Debug, Default)]
 struct Fold {
@@ -83,7 +88,13 @@ impl Fold {
 impl Revocations {
     /// Whether what an identity was shown with is taken back.
     pub(crate) fn cover(&self, identity: &Identity) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).covers(identity)
+        self.fold.lock().unwrap_or_else(PoisonError::into_inner).covers(identity)
+    }
+
+    /// Waits until everything is known that was taken back before this server began. Cancel safe.
+    pub(crate) async fn known(&self) {
+        // The sender lives as long as this.
+        let _ = self.read.subscribe().wait_for(|&read| read).await;
     }
 
     /// Keeps a revocation, then applies it here. Other nodes hear of it by the room.
@@ -109,7 +120,7 @@ impl Revocations {
             Revocation::User { user_id, .. } => Some(user_id.clone()),
             Revocation::Token { .. } | Revocation::Everybody { .. } => None,
         };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).add(revocation);
+        self.fold.lock().unwrap_or_else(PoisonError::into_inner).add(revocation);
         hub.remind(user.as_ref());
     }
 
@@ -146,7 +157,9 @@ impl Revocations {
                 }
             }
         }
-        watch.next().await;
+        self.read.send_replace(true);
+        // However it is told of nothing, it looks again.
+        let _ = tokio::time::timeout(Duration::from_secs(10), watch.next()).await;
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use denrei_proto::codes::Code;
 
-use crate::admission::{admit, cors, identify};
+use crate::admission::{admit, cors, identify, pass};
 use crate::app::App;
 use crate::facts::Facts;
 use crate::refusal::Refusal;
@@ -73,7 +73,7 @@ fn natively(app: &App, request: &httparse::Request<'_, '_>, behind: &[u8], from:
         return Some(First::SocketIo(Box::new(upgrade), behind.to_vec()));
     }
     let cors = cors(&facts);
-    let identity = match identify(app, &facts, from) {
+    let identity = match pass(app, &facts, from).and_then(|()| identify(app, &facts, from)) {
         Ok(_) if app.is_stopping() => {
             let stopping = Refusal::later(Code::ShuttingDown, "the server is about to stop");
             return Some(refused(&stopping, &cors));

@@ -15,6 +15,7 @@ use super::body;
 use crate::app::App;
 use crate::auth::{Revocation, now};
 use crate::identity::Identity;
+use crate::policy::Decision;
 use crate::refusal::Refusal;
 
 /// `POST /api/admin/revocations`: `{userId, issuedBefore?}`, `{tokenId}` or `{everybody: true, issuedBefore?}`. Answers
@@ -47,6 +48,8 @@ pub(super) async fn revoke(
         (None, None, true) => Revocation::Everybody { issued_before },
         _ => return Err(Refusal::new(Code::InvalidField, "it is one of userId, tokenId and everybody")),
     };
+    // The body may have taken its time.
+    app.decided(&identity, Decision::allowed()).await?;
     app.auth.revoke(&app.hub, revocation).await?;
     Ok(StatusCode::CREATED.into_response())
 }

@@ -46,7 +46,7 @@ pub(super) async fn publish(
     let id = draft.id.as_deref();
     app.limiter.pass(&identity, Asking::Publish(event))?;
     let (draft, decision) = app.draft(&identity, Publish { room: room.as_str(), event, payload, id, from: None })?;
-    decision.made().await?;
+    app.decided(&identity, decision).await?;
     if app.is_stopping() {
         return Err(Refusal::later(Code::ShuttingDown, "the server is about to stop"));
     }
@@ -148,7 +148,7 @@ async fn answer(
     shape: Shape,
 ) -> Result<Response, Refusal> {
     app.limiter.pass(identity, Asking::Poll)?;
-    app.check(identity, Action::Read(room)).made().await?;
+    app.decided(identity, app.check(identity, Action::Read(room))).await?;
     let found = find(app, room, &query).await?;
     if let Standing::Over(refusal) = app.auth.standing(identity) {
         // It waited for long.

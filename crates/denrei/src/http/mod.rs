@@ -91,7 +91,8 @@ fn peer(parts: &Parts) -> IpAddr {
 /// Finds out who sent it; handlers take the [`crate::Identity`] as an extension.
 async fn identify(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let identity = admission::identify(&app, &Facts::of(&parts), peer(&parts));
+    let (facts, from) = (Facts::of(&parts), peer(&parts));
+    let identity = admission::pass(&app, &facts, from).and_then(|()| admission::identify(&app, &facts, from));
     request = Request::from_parts(parts, body);
     match identity {
         Ok(identity) => {

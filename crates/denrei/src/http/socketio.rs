@@ -13,6 +13,7 @@ use http::{HeaderMap, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::oneshot;
 
+use crate::admission;
 use crate::app::App;
 use crate::facts::Facts;
 use crate::http::body::{self, Unread};
@@ -44,6 +45,11 @@ pub(super) async fn serve(State(app): State<Arc<App>>, request: Request) -> Resp
         Ok(purpose) => purpose,
         Err(rejection) => return reject(rejection, method),
     };
+    if let Purpose::Open(_) = purpose
+        && let Err(refusal) = admission::pass(&app, &facts, super::peer(&parts))
+    {
+        return refusal.into_response();
+    }
     if let Purpose::Open(_) = purpose
         && let Err(message) = app.allow_request(&parts).await
     {

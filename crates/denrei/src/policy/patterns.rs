@@ -9,7 +9,7 @@ use crate::identity::Identity;
 use crate::policy::{Action, Decision, Policy};
 use crate::refusal::Refusal;
 
-/// Decides by the first of its rules whose rooms fit; allows where none does.
+/// Decides by the first of its rules whose rooms fit; allows where none does, but for rooms that are some user's own.
 #[derive(Clone, Debug, Default)]
 pub struct PatternPolicy {
     /// The rules, in their order.
@@ -69,7 +69,12 @@ impl Policy for PatternPolicy {
         let (Action::Read(room) | Action::Publish(room, _)) = action;
         let user = identity.user.as_ref().map(Name::as_str);
         let Some(rule) = self.rules.iter().find(|rule| fits(&rule.rooms, room.as_str(), user)) else {
-            return Decision::allowed();
+            // What is some user's own, by a rule, is nobody else's, unless another rule says so.
+            let somebodys = |rule: &Rule| fits(&rule.rooms.replace("{user}", "*"), room.as_str(), None);
+            return match self.rules.iter().any(somebodys) {
+                true => Decision::forbidden("this room is for others"),
+                false => Decision::allowed(),
+            };
         };
         let who = if matches!(action, Action::Read(_)) { &rule.read } else { &rule.publish };
         if who.iter().any(|who| who.is(identity)) {
@@ -167,6 +172,12 @@ mod tests {
             may(&nobody, "news:today", false) && !may(&alice, "news:today", true) && may(&support, "news:today", true)
         );
         assert!(may(&nobody, "live:other", true));
+        let alone = PatternPolicy { rules: vec![rule("private:{user}", &["users"], &["users"])] };
+        let room = RoomName::parse("private:alice").expect("a name");
+        let bob = Identity { user: Name::parse("bob").ok(), ..Identity::default() };
+        for (who, expected) in [(&alice, true), (&bob, false), (&nobody, false)] {
+            assert_eq!(matches!(alone.allow(who, Action::Read(&room)), Decision::Now(Ok(()))), expected);
+        }
         assert!("role:".parse::<Who>().is_err() && "admins".parse::<Who>().is_err());
     }
 }

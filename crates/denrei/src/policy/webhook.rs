@@ -67,6 +67,9 @@ impl<P: Policy> Policy for Webhook<P> {
             Action::Publish(room, event) if self.publishing => ("publish", room, Some(event)),
             Action::Publish(..) => return first,
         };
+        if let Decision::Now(Err(_)) = first {
+            return first;
+        }
         let question = Question {
             action: name,
             room: room.as_str(),
@@ -88,7 +91,8 @@ impl<P: Policy> Policy for Webhook<P> {
                     Err(Refusal::new(Code::Forbidden, sentence.chars().take(200).collect::<String>()))
                 }
                 Err(reason) => {
-                    tracing::warn!(%reason, url, ?on_failure, "nobody answered whether something is allowed");
+                    let host = outgoing::host(&url);
+                    tracing::warn!(%reason, host, ?on_failure, "nobody answered whether something is allowed");
                     match on_failure {
                         OnFailure::Allow => Ok(()),
                         OnFailure::Refuse => {

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use denrei_hub::Notice;
 use denrei_proto::codes::close;
 use denrei_proto::engineio::{self, Message, Output, Packet, Response};
 use denrei_proto::socketio::{Args, Body as Say, Decoder, Outgoing, Packet as Incoming};
@@ -346,6 +347,11 @@ impl Client {
     fn act(&mut self, packet: Incoming<'_>) -> bool {
         let namespace = &*packet.namespace;
         if let Say::Connect { auth } = packet.body {
+            let handshake = Arc::clone(&self.handshake);
+            if let Err(refusal) = self.session.pass_as(handshake.identity(), Asking::Request) {
+                self.turn_away(namespace, &refusal);
+                return !self.session.is_abused();
+            }
             let has_room = self.make_room(namespace);
             if has_room {
                 self.join(namespace, auth);
@@ -355,6 +361,11 @@ impl Client {
         let seat = self.seats.iter_mut().find(|(name, _)| **name == *namespace).map(|(_, seat)| seat);
         match (packet.body, seat) {
             (Say::Event { id, name, args }, Some(Seat::Waiting(early))) => {
+                let passed = self.session.pass_as(self.handshake.identity(), Asking::Event(&name));
+                if passed.is_err() {
+                    // There is no socket yet that could say so.
+                    return !self.session.is_abused();
+                }
                 early.push(Early { id, name: name.into(), args });
                 early.len() <= Early::EVENTS && early.iter().map(Early::weight).sum::<usize>() <= STRANGERS
             }
@@ -414,11 +425,8 @@ impl Client {
         let handshake = match self.identify(auth.as_deref()) {
             Ok(handshake) => handshake,
             Err(refusal) => {
-                let data = refusal.body();
-                let v3 = self.lane.version == engineio::Version::V3;
-                let error = if v3 { Outgoing::connect_error_v3 } else { Outgoing::connect_error };
                 self.seats.push((namespace.into(), Seat::Left));
-                return self.lane.send(&error(namespace, &refusal.sentence, Some(&data)));
+                return self.turn_away(namespace, &refusal);
             }
         };
         let app = Arc::clone(&self.session.app);
@@ -435,6 +443,14 @@ impl Client {
         app.io.connect(&self.lane, &handshake, namespace, auth);
         // Where nobody had to be asked, the answer is there already.
         self.take_orders();
+    }
+
+    fn turn_away(&self, namespace: &str, refusal: &Refusal) {
+        let error = match self.lane.version {
+            engineio::Version::V3 => Outgoing::connect_error_v3,
+            engineio::Version::V4 => Outgoing::connect_error,
+        };
+        self.lane.send(&error(namespace, &refusal.sentence, Some(&refusal.body())));
     }
 
     /// Who it is: what the namespace's `auth.token` says, else what the first request said.
@@ -454,9 +470,11 @@ impl Client {
                 let identity = Identity { address, ..known.verify(&token)? };
                 Ok(Arc::new(self.handshake.identified(identity)))
             }
-            None => match &self.refusal {
-                None => Ok(Arc::clone(&self.handshake)),
-                Some(refusal) => Err((**refusal).clone()),
+            // What it showed at first may be over by now.
+            None => match (&self.refusal, known.standing(self.handshake.identity())) {
+                (Some(refusal), _) => Err((**refusal).clone()),
+                (None, Standing::Over(refusal)) => Err(refusal),
+                (None, Standing::Good(_) | Standing::Expiring(..)) => Ok(Arc::clone(&self.handshake)),
             },
         }
     }
@@ -501,6 +519,8 @@ impl Client {
             return socket.leave(Reason::TransportClose);
         };
         self.join_by = None;
+        // What became of its token while it was asked about is seen now.
+        self.session.outbox.notify(Notice::Due);
         for Early { id, name, args } in early {
             if !socket.receive(id, &name, args) {
                 self.full.push(socket.clone());
@@ -528,11 +548,17 @@ impl Client {
                     Seat::Socket(socket) => socket.disconnect(false),
                     _ => {
                         self.session.leave_all();
+                        // What it asked is not done any more.
+                        self.asked = None;
                         self.lane.send(&Outgoing::disconnect(name));
                     }
                 }
                 *seat = Seat::Left;
             }
+        }
+        if self.join_by.is_none() && self.seats.iter().all(|(_, seat)| matches!(seat, Seat::Left)) {
+            // Who is nowhere any more has to come back somewhere.
+            self.join_by = Some(self.now() + self.session.app.config.socketio.connect_timeout);
         }
     }
 

@@ -91,6 +91,10 @@ pub(crate) fn upgrade(app: &App, facts: &Facts<'_>, address: IpAddr) -> Option<U
     }
     let ask = Ask::read(facts.pairs());
     let purpose = purpose(app, &ask, Method::Upgrade).ok()?;
+    if let Purpose::Open(_) = purpose {
+        // hyper's route says no.
+        admission::pass(app, facts, address).ok()?;
+    }
     Upgrade::new(app, facts, address, ask.wire(), purpose).ok()
 }
 

@@ -86,7 +86,7 @@ pub(crate) async fn answer(session: &mut Session, under_way: &UnderWay, lane: &A
     let (room, since) = match what {
         What::Join(room, since) => (room, since),
         What::Publish(draft, decision) => {
-            return match decision.made().await {
+            return match session.app.decided(&session.identity, decision).await {
                 Ok(()) => submit(session, under_way, lane, ack, *draft),
                 Err(refusal) => refuse(lane, ack, &refusal),
             };

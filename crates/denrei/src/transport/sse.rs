@@ -17,6 +17,7 @@ use crate::facts::Facts;
 use crate::identity::Identity;
 use crate::link::{Link, Woke};
 use crate::policy::{Action, Decision};
+use crate::rates::Asking;
 use crate::refusal::Refusal;
 use crate::session::{Attention, Owed, Session};
 use crate::wires;
@@ -172,7 +173,11 @@ impl Stream {
     /// the position, which must not be ahead of what was sent.
     async fn begin(&mut self, since: Vec<Option<Position>>) -> bool {
         for (room, since) in self.rooms.clone().into_iter().zip(since) {
-            let place = match self.session.join(&room, true).await {
+            let joined = match self.session.pass(Asking::Join) {
+                Ok(()) => self.session.join(&room, true).await,
+                Err(refusal) => Err(refusal),
+            };
+            let place = match joined {
                 Ok(reader) => reader.place().clone(),
                 Err(refusal) => {
                     self.emit(None, "error", refusal.body().as_bytes());
@@ -247,6 +252,7 @@ impl Stream {
             }
             Standing::Over(refusal) => {
                 self.emit(None, "error", refusal.body().as_bytes());
+                self.end();
                 Err(io::ErrorKind::PermissionDenied.into())
             }
         }

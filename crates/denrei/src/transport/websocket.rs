@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use denrei_hub::{Dialect, Name, Outbox, RoomName, ShardHandle, Wire};
-use denrei_proto::codes::{Code, close};
+use denrei_proto::codes::close;
 use denrei_proto::native::{Answer, answer};
 use denrei_proto::ws::{self, Decoder, Event, HandshakeError, Negotiated, UpgradeRequest, Violation};
 use tokio::net::TcpStream;
@@ -416,11 +416,8 @@ fn on_event(session: &mut Session, under_way: &UnderWay, event: Event<'_>) -> Op
         Event::Text(text) => hear(session, under_way, text),
         Event::Binary(bytes) => match std::str::from_utf8(bytes) {
             Ok(text) => hear(session, under_way, text),
-            Err(_) => {
-                let refusal = crate::Refusal::new(Code::InvalidMessage, "Invalid message format");
-                session.outbox.push(dispatch::refused(None, &refusal));
-                None
-            }
+            // No JSON either: it is refused as such, and paid for.
+            Err(_) => hear(session, under_way, ""),
         },
         Event::Ping(payload) => {
             session.outbox.push(ws::pong(payload));

@@ -96,6 +96,8 @@ pub(crate) async fn answer(session: &mut Session, under_way: &UnderWay, lane: &A
         Ok(reader) => {
             let Position { epoch, seq } = reader.place();
             let payload = serde_json::json!({ "room": room.as_str(), "epoch": epoch.as_str(), "seq": seq.0 });
+            // What the shard has still to send comes first: that the client is in the namespace, perhaps.
+            session.outbox.shard().settled().await;
             if let Some(id) = ack {
                 let args = Args::trusted(format!("[{payload}]").into(), Vec::new());
                 lane.push(&Outgoing::ack("/", id, &args));

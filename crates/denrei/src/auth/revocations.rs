@@ -64,16 +64,13 @@ struct Fold {
 }
 
 impl Fold {
-    fn add(&mut self, revocation: Revocation) {
+    /// Adds a revocation; whether it takes back anything that was not taken back before.
+    fn add(&mut self, revocation: Revocation) -> bool {
+        let later = |before: &mut u64, than: u64| than > std::mem::replace(before, than.max(*before));
         match revocation {
-            Revocation::User { user_id, issued_before } => {
-                let before = self.users.entry(user_id).or_default();
-                *before = issued_before.max(*before);
-            }
-            Revocation::Token { token_id } => {
-                self.tokens.insert(token_id);
-            }
-            Revocation::Everybody { issued_before } => self.everybody = issued_before.max(self.everybody),
+            Revocation::User { user_id, issued_before } => later(self.users.entry(user_id).or_default(), issued_before),
+            Revocation::Token { token_id } => self.tokens.insert(token_id),
+            Revocation::Everybody { issued_before } => later(&mut self.everybody, issued_before),
         }
     }
 
@@ -120,8 +117,10 @@ impl Revocations {
             Revocation::User { user_id, .. } => Some(user_id.clone()),
             Revocation::Token { .. } | Revocation::Everybody { .. } => None,
         };
-        self.fold.lock().unwrap_or_else(PoisonError::into_inner).add(revocation);
-        hub.remind(user.as_ref());
+        // This node reads in the room what it has applied itself.
+        if self.fold.lock().unwrap_or_else(PoisonError::into_inner).add(revocation) {
+            hub.remind(user.as_ref());
+        }
     }
 
     /// Reads the room, from its beginning, and on.

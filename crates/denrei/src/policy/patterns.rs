@@ -86,25 +86,19 @@ impl Policy for PatternPolicy {
 
 /// Whether a name fits a pattern. Time is bounded by the product of their lengths.
 fn fits(pattern: &str, name: &str, user: Option<&str>) -> bool {
-    let mut parts = pattern.split('*');
+    // What stands between the stars; none if it names a user and there is nobody. A user's id is no pattern.
     let literal = |part: &str| match user {
-        _ if !part.contains("{user}") => Some(part.to_owned()),
         Some(user) => Some(part.replace("{user}", user)),
-        // Nobody is no user.
-        None => None,
+        None => (!part.contains("{user}")).then(|| part.to_owned()),
     };
-    let Some(mut rest) = parts.next().and_then(literal).and_then(|first| name.strip_prefix(&first).map(str::to_owned))
-    else {
-        return false;
-    };
-    let Some(last) = pattern.split('*').next_back().filter(|_| pattern.contains('*')) else { return rest.is_empty() };
-    let middle = pattern.split('*').count() - 2;
-    for part in parts.take(middle) {
-        let Some(part) = literal(part) else { return false };
-        let Some(at) = rest.find(&part) else { return false };
-        rest = rest[at + part.len()..].to_owned();
+    let Some(parts) = pattern.split('*').map(literal).collect::<Option<Vec<_>>>() else { return false };
+    let [first, middle @ .., last] = &*parts else { return parts == [name] };
+    let Some(mut rest) = name.strip_prefix(&**first) else { return false };
+    for part in middle {
+        let Some((_, behind)) = rest.split_once(&**part) else { return false };
+        rest = behind;
     }
-    literal(last).is_some_and(|last| rest.ends_with(&last))
+    rest.ends_with(&**last)
 }
 
 #[cfg(test)]

@@ -431,7 +431,6 @@ impl Client {
         };
         let app = Arc::clone(&self.session.app);
         let name: Arc<str> = namespace.into();
-        self.session.answer_for(handshake.identity());
         if namespace == "/" && app.config.socketio.rooms && !app.io.takes_root() {
             self.session.identify(handshake.identity().clone());
             rooms::enter(&self.session, &self.lane);
@@ -439,6 +438,7 @@ impl Client {
             self.join_by = None;
             return;
         }
+        self.session.answer_for(handshake.identity());
         self.seats.push((name, Seat::Waiting(Vec::new())));
         app.io.connect(&self.lane, &handshake, namespace, auth);
         // Where nobody had to be asked, the answer is there already.
@@ -574,6 +574,8 @@ impl Client {
             *seat = Seat::Left;
         }
         self.session.leave_all();
+        // What it asked is not done any more.
+        self.asked = None;
     }
 
     /// The connection is about to end: nothing more is heard, and nothing more waited for.

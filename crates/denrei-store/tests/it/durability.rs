@@ -25,8 +25,8 @@ fn nothing_acknowledged_is_lost_to_kill_9() {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
-        lines.by_ref().find(|line| line.starts_with("ack ")).expect("the child begins");
-        let reading = std::thread::spawn(move || lines.collect::<Vec<_>>());
+        let first = lines.by_ref().find(|line| line.starts_with("ack ")).expect("the child begins");
+        let reading = std::thread::spawn(move || std::iter::once(first).chain(lines).collect::<Vec<_>>());
         let pause = std::hash::RandomState::new().build_hasher().finish() % 400;
         std::thread::sleep(Duration::from_millis(pause));
         process.kill().unwrap();

@@ -6,7 +6,7 @@
 //! | module | is |
 //! |---|---|
 //! | [`ws`] | WebSocket: framing (RFC 6455), permessage-deflate (RFC 7692), the opening handshake |
-//! | [`native`] | the native protocol: JSON frames with a `type`, and the event object that every transport shows |
+//! | [`native`] | the native protocol in JSON and in Protobuf, and the event object that every transport shows |
 //! | [`engineio`] | Engine.IO 4 and 3: packets, payloads, the session that changes its transport |
 //! | [`socketio`] | Socket.IO 5: packets of namespaces, events with attachments, two parsers |
 //! | [`sse`] | server-sent events: fields, `Last-Event-ID` |

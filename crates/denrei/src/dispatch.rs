@@ -7,13 +7,14 @@ use std::time::Duration;
 use denrei_hub::{Draft, Message, Name, Outbox, Position, Published, RoomName};
 use denrei_proto::codes::Code;
 use denrei_proto::native::request::Target;
-use denrei_proto::native::{Answer, Ref, Request};
+use denrei_proto::native::{Answer, Invalid, Ref, Request};
 
 use crate::app::{App, Publish, now_ms};
 use crate::policy::Decision;
 use crate::rates::Asking;
 use crate::refusal::Refusal;
 use crate::session::Session;
+use crate::wires;
 
 /// A request that has to wait for something; the session reads no further until it is answered.
 pub(crate) enum Waiting {
@@ -55,8 +56,12 @@ impl UnderWay {
 }
 
 /// Handles one frame. Most are answered, or under way in order, when this returns; the answer may come later.
-pub(crate) fn dispatch(session: &mut Session, under_way: &UnderWay, text: &str) -> Option<Waiting> {
-    let (reference, request) = Request::parse(text);
+pub(crate) fn dispatch(
+    session: &mut Session,
+    under_way: &UnderWay,
+    reference: Option<Ref<'_>>,
+    request: Result<Request<'_>, Invalid>,
+) -> Option<Waiting> {
     let passed = match &request {
         Ok(Request::Leave { .. }) => Ok(()),
         Ok(Request::Broadcast { event, .. }) => session.pass(Asking::Publish(event)),
@@ -65,7 +70,7 @@ pub(crate) fn dispatch(session: &mut Session, under_way: &UnderWay, text: &str) 
         Ok(Request::Call { .. } | Request::Auth { .. }) | Err(_) => session.pass(Asking::Call),
     };
     if let Err(refusal) = passed {
-        session.outbox.push(refused(reference, &refusal));
+        session.outbox.push(refused(&session.outbox, reference, &refusal));
         return None;
     }
     let outcome = match request {
@@ -93,7 +98,7 @@ pub(crate) fn dispatch(session: &mut Session, under_way: &UnderWay, text: &str) 
         }),
     };
     if let Err(refusal) = outcome {
-        session.outbox.push(refused(reference, &refusal));
+        session.outbox.push(refused(&session.outbox, reference, &refusal));
     }
     (under_way.count() >= session.app.config.limits.publishes).then_some(Waiting::Room)
 }
@@ -119,7 +124,7 @@ pub(crate) async fn join(
             reply(session, reference, &payload.to_string());
             session.follow(room, since);
         }
-        Err(refusal) => session.outbox.push(refused(reference, &refusal)),
+        Err(refusal) => session.outbox.push(refused(&session.outbox, reference, &refusal)),
     }
 }
 
@@ -168,7 +173,10 @@ pub(crate) async fn decide(
 ) {
     match session.app.decided(&session.identity, decision).await {
         Ok(()) => submit(session, under_way, reference, draft),
-        Err(refusal) => session.outbox.push(refused(reference.as_deref().and_then(Ref::read), &refusal)),
+        Err(refusal) => {
+            let reference = reference.as_deref().and_then(Ref::read);
+            session.outbox.push(refused(&session.outbox, reference, &refusal));
+        }
     }
 }
 
@@ -182,10 +190,10 @@ fn submit(session: &Session, under_way: &UnderWay, reference: Option<String>, dr
             Ok(published) => {
                 if let Some(reference) = reference {
                     let payload = &reply_to_publish(&published);
-                    outbox.answer(Answer::Reply { reference, payload }.encode());
+                    outbox.answer(encoded(&outbox, &Answer::Reply { reference, payload }));
                 }
             }
-            Err(error) => outbox.answer(refused(reference, &error.into())),
+            Err(error) => outbox.answer(refused(&outbox, reference, &error.into())),
         }
         done();
     });
@@ -235,11 +243,16 @@ fn call(session: &mut Session, reference: Option<Ref<'_>>, method: &str, payload
 
 fn reply(session: &Session, reference: Option<Ref<'_>>, payload: &str) {
     if let Some(reference) = reference {
-        session.outbox.push(Answer::Reply { reference, payload }.encode());
+        session.outbox.push(encoded(&session.outbox, &Answer::Reply { reference, payload }));
     }
 }
 
-pub(crate) fn refused(reference: Option<Ref<'_>>, refusal: &Refusal) -> bytes::Bytes {
+pub(crate) fn refused(outbox: &Outbox, reference: Option<Ref<'_>>, refusal: &Refusal) -> bytes::Bytes {
     let Refusal { code, sentence, retry_after_ms } = refusal;
-    Answer::Error { reference, code: *code, sentence, retry_after_ms: *retry_after_ms }.encode()
+    encoded(outbox, &Answer::Error { reference, code: *code, sentence, retry_after_ms: *retry_after_ms })
+}
+
+/// An answer as this client reads it.
+pub(crate) fn encoded(outbox: &Outbox, answer: &Answer<'_>) -> bytes::Bytes {
+    answer.encode(wires::syntax(outbox.wire()))
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use denrei_hub::{Dialect, Emit, Encode, Encoders, Kind, Message, Name, Wire};
 use denrei_proto::engineio;
-use denrei_proto::native::Event;
+use denrei_proto::native::{Event, Syntax};
 use denrei_proto::socketio::{Args, Outgoing, Parser};
 use denrei_proto::sse::{self, Carriage, Format};
 use denrei_proto::ws::{self, DeflateConfig, FrameWriter, Opcode};
@@ -13,7 +13,7 @@ use denrei_proto::ws::{self, DeflateConfig, FrameWriter, Opcode};
 use crate::socketio::shared_room;
 use crate::transport::sse::marks;
 
-/// A WebSocket text frame of the native protocol.
+/// A WebSocket frame of the native protocol.
 pub(crate) const JSON: Wire = Wire(0);
 /// The same, deflated without context when that makes it smaller: one frame for all readers.
 pub(crate) const JSON_DEFLATED: Wire = Wire(1);
@@ -27,8 +27,20 @@ pub(crate) const RECORD: Wire = Wire(4);
 pub(crate) const RECORD_ENVELOPE: Wire = Wire(5);
 /// The event object, for polls.
 pub(crate) const OBJECT: Wire = Wire(6);
+/// A WebSocket frame of the native protocol in Protobuf.
+pub(crate) const PROTOBUF: Wire = Wire(7);
+/// The same, deflated as [`JSON_DEFLATED`] is.
+pub(crate) const PROTOBUF_DEFLATED: Wire = Wire(8);
 /// The first of the wires of Socket.IO clients, in the order of [`SPEECHES`].
-const SOCKET_IO: u8 = 7;
+const SOCKET_IO: u8 = 9;
+
+/// How answers of the native protocol are written on a wire.
+pub(crate) fn syntax(wire: Wire) -> Syntax {
+    match wire {
+        PROTOBUF | PROTOBUF_DEFLATED => Syntax::Protobuf,
+        _ => Syntax::Json,
+    }
+}
 
 /// How a reader in namespace `/` of Socket.IO is told what is published in a room: under the event's own name, with where
 /// it stands as the last argument.
@@ -127,9 +139,14 @@ impl Speech {
 /// The encoders of all wires; clients of Socket.IO take packets of so many `attachments`.
 pub(crate) fn encoders(deflate: Option<DeflateConfig>, attachments: u32) -> Encoders {
     let deflate = deflate.unwrap_or_default();
-    let native: [Encode; SOCKET_IO as usize] = [
-        Box::new(|message, _| json(message).finish(Opcode::Text)),
-        Box::new(move |message, _| shrink(Opcode::Text, json(message), &deflate)),
+    let native =
+        |syntax: Syntax| -> Encode { Box::new(move |message, _| frame(syntax, message).finish(syntax.opcode())) };
+    let native_deflated = |syntax: Syntax| -> Encode {
+        Box::new(move |message, _| shrink(syntax.opcode(), frame(syntax, message), &deflate))
+    };
+    let ours: [Encode; SOCKET_IO as usize] = [
+        native(Syntax::Json),
+        native_deflated(Syntax::Json),
         Box::new(|message, _| event(message, |event| sse::event(event, Format::Payload, Carriage::Chunked).into())),
         Box::new(|message, _| event(message, |event| sse::event(event, Format::Envelope, Carriage::Chunked).into())),
         Box::new(|message, _| marks::of(message, Format::Payload)),
@@ -141,12 +158,14 @@ pub(crate) fn encoders(deflate: Option<DeflateConfig>, attachments: u32) -> Enco
                 object.into()
             })
         }),
+        native(Syntax::Protobuf),
+        native_deflated(Syntax::Protobuf),
     ];
     let socket_io = SPEECHES.into_iter().map(|speech| {
         let encode: Encode = Box::new(move |message, dialect| speak(speech, message, dialect, attachments, &deflate));
         encode
     });
-    Encoders::new(native.into_iter().chain(socket_io).collect())
+    Encoders::new(ours.into_iter().chain(socket_io).collect())
 }
 
 /// A message in a dialect of Socket.IO.
@@ -237,12 +256,12 @@ pub(crate) fn event<R>(message: &Message, see: impl FnOnce(&Event<'_>) -> R) -> 
     })
 }
 
-fn json(message: &Message) -> FrameWriter {
+fn frame(syntax: Syntax, message: &Message) -> FrameWriter {
     event(message, |event| {
         let mut writer = FrameWriter::with_capacity(event.length());
         match message.kind {
-            Kind::Broadcast | Kind::Emit(_) => event.write_broadcast(writer.buffer()),
-            Kind::Direct => event.write_direct(writer.buffer()),
+            Kind::Broadcast | Kind::Emit(_) => event.write_broadcast(syntax, writer.buffer()),
+            Kind::Direct => event.write_direct(syntax, writer.buffer()),
         }
         writer
     })

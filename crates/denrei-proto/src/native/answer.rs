@@ -4,36 +4,9 @@ use bytes::Bytes;
 
 use super::event::{number, string};
 use super::request::Ref;
+use super::{Syntax, protobuf};
 use crate::codes::Code;
 use crate::ws::{FrameWriter, Opcode};
-
-/// A JSON object being written as one WebSocket text frame.
-#[derive(Debug)]
-pub struct Frame(FrameWriter);
-
-impl Frame {
-    fn new(kind: &str) -> Self {
-        let mut writer = FrameWriter::with_capacity(128);
-        writer.buffer().extend_from_slice(br#"{"type":""#);
-        writer.buffer().extend_from_slice(kind.as_bytes());
-        writer.buffer().push(b'"');
-        Self(writer)
-    }
-
-    fn field(mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) -> Self {
-        let out = self.0.buffer();
-        out.extend_from_slice(b",\"");
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(b"\":");
-        write(out);
-        self
-    }
-
-    fn finish(mut self) -> Bytes {
-        self.0.buffer().push(b'}');
-        self.0.finish(Opcode::Text)
-    }
-}
 
 /// One frame from the server that answers or informs one client.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +52,11 @@ pub enum Answer<'a> {
         /// The epoch of the numbers.
         epoch: &'a str,
     },
+    /// Rooms that advanced, each with the position up to which everything has been sent.
+    Positions {
+        /// The rooms, and positions as they are written.
+        rooms: &'a [(&'a str, &'a str)],
+    },
     /// The client's token expires soon: the connection ends then, unless `auth` brings a new one.
     Expiring {
         /// ms since 1970.
@@ -96,7 +74,14 @@ impl Answer<'_> {
     pub const SHUTDOWN: &'static str = "Server is shutting down. Please reconnect.";
 
     /// Writes the frame.
-    pub fn encode(&self) -> Bytes {
+    pub fn encode(&self, syntax: Syntax) -> Bytes {
+        match syntax {
+            Syntax::Json => self.json(),
+            Syntax::Protobuf => protobuf::answer(self),
+        }
+    }
+
+    fn json(&self) -> Bytes {
         match *self {
             Answer::Welcome { client, user, heartbeat_ms, timestamp } => {
                 let mut frame = Frame::new("welcome").field("clientId", |out| string(out, client));
@@ -130,6 +115,7 @@ impl Answer<'_> {
                 .field("to", |out| number(out, to))
                 .field("epoch", |out| string(out, epoch))
                 .finish(),
+            Answer::Positions { rooms } => Frame::new("position").field("rooms", |out| positions(out, rooms)).finish(),
             Answer::Expiring { expires_at } => {
                 Frame::new("expiring").field("expiresAt", |out| number(out, expires_at)).finish()
             }
@@ -141,19 +127,42 @@ impl Answer<'_> {
     }
 }
 
-/// Writes a `position` frame: rooms that advanced since the last, each with its position.
-pub fn position<'a>(rooms: impl IntoIterator<Item = (&'a str, String)>) -> Bytes {
-    let write = |out: &mut Vec<u8>| {
-        out.push(b'{');
-        for (index, (room, position)) in rooms.into_iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            string(out, room);
-            out.push(b':');
-            string(out, &position);
+/// A JSON object being written as one WebSocket text frame.
+struct Frame(FrameWriter);
+
+impl Frame {
+    fn new(kind: &str) -> Self {
+        let mut writer = FrameWriter::with_capacity(128);
+        writer.buffer().extend_from_slice(br#"{"type":""#);
+        writer.buffer().extend_from_slice(kind.as_bytes());
+        writer.buffer().push(b'"');
+        Self(writer)
+    }
+
+    fn field(mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let out = self.0.buffer();
+        out.extend_from_slice(b",\"");
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+        write(out);
+        self
+    }
+
+    fn finish(mut self) -> Bytes {
+        self.0.buffer().push(b'}');
+        self.0.finish(Opcode::Text)
+    }
+}
+
+fn positions(out: &mut Vec<u8>, rooms: &[(&str, &str)]) {
+    out.push(b'{');
+    for (index, (room, position)) in rooms.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
         }
-        out.push(b'}');
-    };
-    Frame::new("position").field("rooms", write).finish()
+        string(out, room);
+        out.push(b':');
+        string(out, position);
+    }
+    out.push(b'}');
 }

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use super::{Syntax, protobuf};
+
 /// The fields of an event; the payload is JSON text and goes through untouched.
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
@@ -36,15 +38,21 @@ impl Event<'_> {
         out.push(b'}');
     }
 
-    /// Writes the payload of a `broadcast` frame: the event object with a `type`.
-    pub fn write_broadcast(&self, out: &mut Vec<u8>) {
+    /// Writes what a reader is told; in JSON the event object with a `type`.
+    pub fn write_broadcast(&self, syntax: Syntax, out: &mut Vec<u8>) {
+        if syntax == Syntax::Protobuf {
+            return protobuf::write_broadcast(self, out);
+        }
         out.extend_from_slice(br#"{"type":"broadcast","#);
         self.write_fields(out);
         out.push(b'}');
     }
 
-    /// Writes the payload of a `direct` frame, which belongs to no room.
-    pub fn write_direct(&self, out: &mut Vec<u8>) {
+    /// Writes what goes to one client or user, and belongs to no room.
+    pub fn write_direct(&self, syntax: Syntax, out: &mut Vec<u8>) {
+        if syntax == Syntax::Protobuf {
+            return protobuf::write_direct(self, out);
+        }
         out.extend_from_slice(br#"{"type":"direct","payload":"#);
         out.extend_from_slice(self.payload);
         self.write_sender(out);

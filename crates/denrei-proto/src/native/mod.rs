@@ -1,15 +1,22 @@
-//! The native protocol in JSON: one object with a `type` per frame, in text or binary messages.
+//! The native protocol in two syntaxes: JSON, one object with a `type` per frame, and Protobuf.
 //!
-//! [`request`] reads what a client sends, [`answer`] writes what the server sends to one client, [`event`] writes what
-//! goes to many. The outside of the protocol is specified in `docs/protocol.md`.
+//! [`request`] is what a client asks, [`answer`] what the server says to one client, [`event`] what goes to many;
+//! [`syntax`] says how a connection spells them. The outside of the protocol is specified in `docs/protocol.md`, its
+//! Protobuf in `proto/denrei/v1`.
+
+pub mod syntax;
+
+pub mod request;
 
 pub mod answer;
 pub mod event;
-pub mod request;
+
+mod protobuf;
 
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, Frame};
+pub use answer::Answer;
 pub use event::Event;
 pub use request::{Invalid, Ref, Request};
+pub use syntax::{Data, Syntax};

@@ -65,7 +65,7 @@ pub enum Target<'a> {
     User(Cow<'a, str>),
 }
 
-/// A client's own name for a request: a JSON string or number, given back as it was written.
+/// A client's own name for a request, given back as it was written: in JSON a string or number, in Protobuf any text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ref<'a>(&'a str);
 
@@ -106,17 +106,26 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    fn field(sentence: impl Into<String>) -> Self {
+    pub(super) fn field(sentence: impl Into<String>) -> Self {
         Self { code: Code::InvalidField, sentence: sentence.into() }
     }
 
-    fn format() -> Self {
-        Self { code: Code::InvalidMessage, sentence: "Invalid message format".into() }
+    pub(super) fn message(sentence: impl Into<String>) -> Self {
+        Self { code: Code::InvalidMessage, sentence: sentence.into() }
+    }
+
+    pub(super) fn format() -> Self {
+        Self::message("Invalid message format")
+    }
+
+    pub(super) fn kind(kind: &str) -> Self {
+        let shown: String = kind.chars().filter(|c| !c.is_control()).take(40).collect();
+        Self { code: Code::UnknownType, sentence: format!("Unknown message type: {shown}") }
     }
 }
 
 impl<'a> Request<'a> {
-    /// Reads a frame: its reference, if it has one that can be read, and what it asks.
+    /// Reads a frame of JSON: its reference, if it has one that can be read, and what it asks.
     pub fn parse(text: &'a str) -> (Option<Ref<'a>>, Result<Self, Invalid>) {
         // serde would take an array of the fields' values for the object.
         if !text.trim_start().starts_with('{') {
@@ -228,11 +237,7 @@ impl<'a> Fields<'a> {
                 payload: self.payload.map_or("null", RawValue::get),
             },
             "auth" => Request::Auth { token: required(self.token, "token")? },
-            other => {
-                let shown: String = other.chars().filter(|c| !c.is_control()).take(40).collect();
-                let sentence = format!("Unknown message type: {shown}");
-                return Err(Invalid { code: Code::UnknownType, sentence });
-            }
+            other => return Err(Invalid::kind(other)),
         })
     }
 }

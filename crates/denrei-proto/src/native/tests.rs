@@ -1,4 +1,3 @@
-use super::answer::position;
 use super::request::Target;
 use super::*;
 use crate::codes::Code;
@@ -100,18 +99,16 @@ fn a_payload_nested_a_million_deep_is_passed_on_or_refused_but_never_overflows_t
 
 #[test]
 fn frames_are_written_as_the_protocol_says() {
-    let welcome = Answer::Welcome { client: "c1", user: None, heartbeat_ms: 30_000, timestamp: 5 }.encode();
+    let welcome = Answer::Welcome { client: "c1", user: None, heartbeat_ms: 30_000, timestamp: 5 }.encode(Syntax::Json);
     assert_eq!(text(&welcome), r#"{"type":"welcome","clientId":"c1","heartbeat":30000,"timestamp":5}"#);
     let reference = Request::parse(r#"{"type":"leave","room":"r","ref":7}"#).0;
-    let error =
-        Answer::Error { reference, code: Code::NotFound, sentence: "no \"x\"", retry_after_ms: Some(9) }.encode();
+    let error = Answer::Error { reference, code: Code::NotFound, sentence: "no \"x\"", retry_after_ms: Some(9) }
+        .encode(Syntax::Json);
     assert_eq!(text(&error), r#"{"type":"error","error":"no \"x\"","code":"not_found","ref":7,"retryAfter":9}"#);
-    let gap = Answer::Gap { room: "r", from: 0, to: 3, epoch: "e" }.encode();
+    let gap = Answer::Gap { room: "r", from: 0, to: 3, epoch: "e" }.encode(Syntax::Json);
     assert_eq!(text(&gap), r#"{"type":"gap","room":"r","from":0,"to":3,"epoch":"e"}"#);
-    assert_eq!(
-        text(&position([("a", "e:1".to_owned()), ("b\"", "e:2".to_owned())])),
-        r#"{"type":"position","rooms":{"a":"e:1","b\"":"e:2"}}"#
-    );
+    let positions = Answer::Positions { rooms: &[("a", "e:1"), ("b\"", "e:2")] }.encode(Syntax::Json);
+    assert_eq!(text(&positions), r#"{"type":"position","rooms":{"a":"e:1","b\"":"e:2"}}"#);
 }
 
 #[test]

@@ -6,21 +6,18 @@ use std::time::Duration;
 
 use denrei_hub::{Dialect, Name, Outbox, RoomName, ShardHandle, Wire};
 use denrei_proto::codes::close;
-use denrei_proto::native::{Answer, answer};
+use denrei_proto::native::{Answer, Data, Syntax};
 use denrei_proto::ws::{self, Decoder, Event, HandshakeError, Negotiated, UpgradeRequest, Violation};
 use tokio::net::TcpStream;
 
 use crate::app::{App, Open, client_id, now_ms};
 use crate::auth::Standing;
-use crate::dispatch::{self, UnderWay, Waiting, dispatch};
+use crate::dispatch::{self, UnderWay, Waiting, dispatch, encoded};
 use crate::facts::Facts;
 use crate::identity::Identity;
 use crate::link::{Link, Woke};
 use crate::session::{Attention, Owed, Session};
 use crate::wires;
-
-/// The subprotocol of the JSON protocol; clients that offer none get it too.
-const JSON: &str = "denrei.v1.json";
 
 /// A WebSocket that was agreed on and waits for its 101 to be sent.
 pub(crate) struct Opening {
@@ -40,7 +37,7 @@ pub(crate) fn open(app: &App, facts: &Facts<'_>, identity: Identity) -> Result<O
         request.header(name, value);
     }
     let key = request.check()?;
-    let mut supported = vec![JSON];
+    let mut supported = Syntax::ALL.map(Syntax::subprotocol).to_vec();
     supported.extend(app.config.websocket.subprotocols.iter().map(String::as_str));
     let subprotocol = ws::choose_subprotocol(facts.all("sec-websocket-protocol"), &supported);
     let offers = facts.all("sec-websocket-extensions");
@@ -67,13 +64,22 @@ impl Opening {
         response
     }
 
+    /// What the client asked for; clients that ask for nothing that is known speak JSON.
+    fn syntax(&self) -> Syntax {
+        let chosen = self.subprotocol.as_deref();
+        Syntax::ALL.into_iter().find(|syntax| chosen == Some(syntax.subprotocol())).unwrap_or(Syntax::Json)
+    }
+
     /// The frames that this client gets.
     fn wire(&self, app: &App) -> Wire {
         let window = app.config.websocket.deflate.map_or(15, |deflate| deflate.server_max_window_bits);
         // A client with a smaller window than ours reads plain frames: they are shared too.
-        match &self.deflate {
-            Some(agreed) if agreed.accepts_shared(window, usize::MAX) => wires::JSON_DEFLATED,
-            _ => wires::JSON,
+        let deflated = self.deflate.as_ref().is_some_and(|agreed| agreed.accepts_shared(window, usize::MAX));
+        match (self.syntax(), deflated) {
+            (Syntax::Protobuf, true) => wires::PROTOBUF_DEFLATED,
+            (Syntax::Protobuf, false) => wires::PROTOBUF,
+            (_, true) => wires::JSON_DEFLATED,
+            (_, false) => wires::JSON,
         }
     }
 }
@@ -140,7 +146,7 @@ impl Connection {
             heartbeat_ms: u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX),
             timestamp: now_ms(),
         };
-        before.extend_from_slice(&welcome.encode());
+        before.extend_from_slice(&encoded(&outbox, &welcome));
         outbox.push(before.into());
         Box::new(Self {
             session: Session::new(open, outbox, identity, heartbeat),
@@ -305,11 +311,13 @@ impl Connection {
         match self.session.standing(&self.session.identity) {
             Standing::Good(_) => Ok(()),
             Standing::Expiring(expires_at, _) => {
-                self.session.outbox.push(Answer::Expiring { expires_at }.encode());
+                let outbox = &self.session.outbox;
+                outbox.push(encoded(outbox, &Answer::Expiring { expires_at }));
                 Ok(())
             }
             Standing::Over(refusal) => {
-                self.session.outbox.push(dispatch::refused(None, &refusal));
+                let outbox = &self.session.outbox;
+                outbox.push(dispatch::refused(outbox, None, &refusal));
                 Err(End::Close(close::UNAUTHORIZED, refusal.sentence))
             }
         }
@@ -328,17 +336,19 @@ impl Connection {
         }
         let positions = self.session.positions();
         if !positions.is_empty() {
-            let rooms = positions.iter().map(|(room, position)| (room.as_str(), position.clone()));
-            self.session.outbox.push(answer::position(rooms));
+            let rooms: Vec<_> = positions.iter().map(|(room, position)| (room.as_str(), &**position)).collect();
+            let outbox = &self.session.outbox;
+            outbox.push(encoded(outbox, &Answer::Positions { rooms: &rooms }));
         }
         self.session.outbox.push(ws::ping(b""));
         Ok(())
     }
 
     fn say_goodbye(&self) -> End {
-        let reconnect_delay_ms = self.session.app.reconnect_delay_ms(self.session.outbox.number());
-        self.session.outbox.push(Answer::Shutdown { reconnect_delay_ms }.encode());
-        self.session.outbox.flush();
+        let outbox = &self.session.outbox;
+        let reconnect_delay_ms = self.session.app.reconnect_delay_ms(outbox.number());
+        outbox.push(encoded(outbox, &Answer::Shutdown { reconnect_delay_ms }));
+        outbox.flush();
         End::Close(close::SERVICE_RESTART, Answer::SHUTDOWN.into())
     }
 
@@ -413,12 +423,8 @@ async fn receive<R>(link: &mut Link, outbox: &Outbox, mut eat: impl FnMut(&mut [
 /// Acts on one event; the peer's close is answered with its own code (RFC 6455 §5.5.1).
 fn on_event(session: &mut Session, under_way: &UnderWay, event: Event<'_>) -> Option<Stop> {
     match event {
-        Event::Text(text) => hear(session, under_way, text),
-        Event::Binary(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) => hear(session, under_way, text),
-            // No JSON either: it is refused as such, and paid for.
-            Err(_) => hear(session, under_way, ""),
-        },
+        Event::Text(text) => hear(session, under_way, Data::Text(text)),
+        Event::Binary(bytes) => hear(session, under_way, Data::Binary(bytes)),
         Event::Ping(payload) => {
             session.outbox.push(ws::pong(payload));
             None
@@ -431,8 +437,9 @@ fn on_event(session: &mut Session, under_way: &UnderWay, event: Event<'_>) -> Op
     }
 }
 
-fn hear(session: &mut Session, under_way: &UnderWay, text: &str) -> Option<Stop> {
-    let waiting = dispatch(session, under_way, text);
+fn hear(session: &mut Session, under_way: &UnderWay, data: Data<'_>) -> Option<Stop> {
+    let syntax = wires::syntax(session.outbox.wire());
+    let waiting = syntax.read(data, |reference, request| dispatch(session, under_way, reference, request));
     if session.is_abused() {
         return Some(Stop::End(End::Close(close::ABUSE, "Rate limit exceeded".into())));
     }
@@ -449,7 +456,7 @@ fn encode(app: &App, wire: Wire, owed: Owed<'_>) -> bytes::Bytes {
         Owed::Message(message) => app.hub.frame(message, wire, Dialect::default()),
         Owed::Gap(room, from, to) => {
             let (to, epoch) = (to.seq.0, to.epoch.as_str());
-            Answer::Gap { room: room.as_str(), from, to, epoch }.encode()
+            Answer::Gap { room: room.as_str(), from, to, epoch }.encode(wires::syntax(wire))
         }
     }
 }

@@ -93,7 +93,9 @@ impl Changing {
     /// About how much memory it holds.
     pub(crate) fn bytes(&self) -> usize {
         match &self.change {
-            Change::Edit { content, data, .. } => content.len() + data.as_ref().map_or(0, |data| data.get().len()) + 512,
+            Change::Edit { content, data, .. } => {
+                content.len() + data.as_ref().map_or(0, |data| data.get().len()) + 512
+            }
             Change::Create { members, .. } => members.len() * 64 + 512,
             _ => 512,
         }

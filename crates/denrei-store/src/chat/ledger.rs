@@ -138,7 +138,11 @@ impl Ledger {
         self.members.extend(people.into_iter().zip(found));
 
         let targets = |(room, message): &(i64, &NewMessage)| {
-            [message.reply_to, message.thread].into_iter().flatten().map(|sequence| (*room, sequence)).collect::<Vec<_>>()
+            [message.reply_to, message.thread]
+                .into_iter()
+                .flatten()
+                .map(|sequence| (*room, sequence))
+                .collect::<Vec<_>>()
         };
         let targets: BTreeSet<_> = wanted.iter().flat_map(targets).collect();
         let many: Vec<_> =
@@ -236,7 +240,8 @@ impl Ledger {
             })
             .collect();
         // Who writes has read what is there.
-        let sql = "UPDATE chat_members SET read_sequence = $1, delivered_sequence = $1, unread_from = 0, sent_at_ms = $2,
+        let sql =
+            "UPDATE chat_members SET read_sequence = $1, delivered_sequence = $1, unread_from = 0, sent_at_ms = $2,
                        read_at_ms = $2, delivered_at_ms = $2
                    WHERE room_id = $3 AND user_name = $4";
         transaction.execute_many(sql, &members)?;

@@ -123,8 +123,7 @@ impl Marking {
                    FROM chat_members AS m JOIN chat_rooms AS c ON c.room_id = m.room_id
                    WHERE m.room_id = $1 AND m.user_name = $2";
         let many = self.marks.iter().zip(&rows);
-        let many: Vec<_> =
-            many.map(|(mark, room)| [Value::Integer(*room), Value::Text(mark.user.as_str())]).collect();
+        let many: Vec<_> = many.map(|(mark, room)| [Value::Integer(*room), Value::Text(mark.user.as_str())]).collect();
         let now = transaction.first_many(sql, &many, |at, row| {
             let mark = &self.marks[at];
             let (read, delivered) = (row.number(0)?, row.number(1)?);

@@ -172,7 +172,8 @@ impl Work<'_, '_> {
 
     fn make(&mut self, kind: RoomKind, title: &str) -> Result<(), Fault> {
         let by = self.by.user.as_ref().map(Name::as_str).or(self.by.client.as_deref()).unwrap_or_default();
-        let sql = "INSERT INTO chat_rooms (room_id, kind, title, created_by, created_at_ms, sequence, active_at_ms, members,
+        let sql =
+            "INSERT INTO chat_rooms (room_id, kind, title, created_by, created_at_ms, sequence, active_at_ms, members,
                        slow_mode_ms)
                    VALUES ($1, $2, $3, $4, $5, 0, $5, 0, 0)";
         let (kind, title) = (Value::Text(kind.as_str()), Value::Text(title));
@@ -211,7 +212,8 @@ impl Work<'_, '_> {
 
     /// Makes somebody a member, for whom everything that is there has been read.
     fn add(&mut self, user: &Name, name: Option<&str>, role: Role) -> Result<(), Fault> {
-        let sql = "INSERT INTO chat_members (room_id, user_name, shown_name, role, joined_at_ms, read_sequence, read_at_ms,
+        let sql =
+            "INSERT INTO chat_members (room_id, user_name, shown_name, role, joined_at_ms, read_sequence, read_at_ms,
                        delivered_sequence, delivered_at_ms, unread_from, muted_until_ms, sent_at_ms)
                    SELECT room_id, CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT), sequence,
                        CAST($4 AS BIGINT), sequence, CAST($4 AS BIGINT), 0, 0, 0

@@ -58,7 +58,8 @@ impl Work<'_, '_> {
             }
         }
         let named = (!mentioned.is_empty()).then(|| json!(mentioned).to_string());
-        let sql = "UPDATE chat_messages SET version = version + 1, edited_at_ms = $1, mentions = $2, data = $3, content = $4
+        let sql =
+            "UPDATE chat_messages SET version = version + 1, edited_at_ms = $1, mentions = $2, data = $3, content = $4
                    WHERE room_id = $5 AND sequence = $6";
         let (room, at) = (Value::Integer(self.room), Value::number(sequence));
         // What is not said stays.

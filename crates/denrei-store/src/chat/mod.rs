@@ -21,10 +21,10 @@ mod marks;
 mod members;
 mod messages;
 mod profile;
-mod store;
 mod queries;
 mod rows;
 mod send;
+mod store;
 
 pub(crate) use change::Changing;
 pub use change::{Answer, Change, Changed};

@@ -166,9 +166,8 @@ pub(crate) fn members(
     after: &str,
     limit: usize,
 ) -> Result<Vec<Member>, Fault> {
-    let sql = format!(
-        "SELECT {MEMBER} FROM chat_members WHERE room_id = $1 AND user_name > $2 ORDER BY user_name LIMIT $3"
-    );
+    let sql =
+        format!("SELECT {MEMBER} FROM chat_members WHERE room_id = $1 AND user_name > $2 ORDER BY user_name LIMIT $3");
     all(transaction, &sql, &[Value::Integer(room), Value::Text(after), Value::number(limit as u64)], rows::member)
 }
 
@@ -198,9 +197,8 @@ pub(crate) fn history(
 ) -> Result<Page, Fault> {
     let sql = "SELECT c.sequence, rooms.head, (SELECT value FROM meta WHERE key = 'epoch')
                FROM chat_rooms AS c JOIN rooms ON rooms.id = c.room_id WHERE c.room_id = $1";
-    let state = transaction.first(sql, &[Value::Integer(row)], |row| {
-        Ok((row.number(0)?, row.number(1)?, row.text(2)?.into()))
-    })?;
+    let state = transaction
+        .first(sql, &[Value::Integer(row)], |row| Ok((row.number(0)?, row.number(1)?, row.text(2)?.into())))?;
     let (sequence, seq, epoch) = state.ok_or_else(|| Fault::Operation("the room has gone".into()))?;
     let read = |from: Direction, limit: usize| read(transaction, log, row, thread, from, limit);
     let mut messages = match span {
@@ -253,12 +251,8 @@ fn read(
         "SELECT {MESSAGE} FROM chat_messages WHERE room_id = $1 AND sequence {compare} $2 AND {within}
          ORDER BY {order} LIMIT $4"
     );
-    let values = [
-        Value::Integer(room),
-        Value::number(number),
-        Value::number(thread.unwrap_or(0)),
-        Value::number(limit as u64),
-    ];
+    let values =
+        [Value::Integer(room), Value::number(number), Value::number(thread.unwrap_or(0)), Value::number(limit as u64)];
     let mut messages = Vec::new();
     let mut bytes = 0;
     let portion = Portion { order, large: "content", most: PAGE_BYTES };
@@ -322,7 +316,8 @@ pub(crate) fn sync(
         let since = match asked {
             None => None,
             Some(Wanted { room: log, since }) => {
-                let place = since.as_ref().filter(|since| *since.epoch.as_str() == *room.epoch && since.seq.0 <= room.seq);
+                let place =
+                    since.as_ref().filter(|since| *since.epoch.as_str() == *room.epoch && since.seq.0 <= room.seq);
                 let near = place.filter(|place| room.seq - place.seq.0 <= limit as u64 && bytes < BYTES);
                 let events = match near {
                     Some(place) => followed(transaction, log, place.seq, room.seq)?,

@@ -17,7 +17,8 @@ pub(super) fn message(row: &Row<'_>, room: &str) -> Result<Message, Fault> {
     let sequence = row.number(0)?;
     let some = |column| row.number(column).map(|number| (number > 0).then_some(number));
     let user = Some(row.text(2)?).filter(|user| !user.is_empty());
-    let raw = |column| row.maybe(column)?.map(|text| RawValue::from_string(text.into())).transpose().map_err(unreadable);
+    let raw =
+        |column| row.maybe(column)?.map(|text| RawValue::from_string(text.into())).transpose().map_err(unreadable);
     let replies = row.number(12)?;
     Ok(Message {
         id: message_id(room, sequence),
@@ -83,7 +84,8 @@ pub(super) fn react(transaction: &Transaction<'_>, room: i64, messages: &mut [Me
 }
 
 /// What [`room`] reads, with `user` as the user that asks; `$1` everywhere.
-pub(super) const ROOM: &str = "SELECT rooms.id, rooms.name, rooms.head, c.kind, c.title, c.created_by, c.created_at_ms, c.members,
+pub(super) const ROOM: &str =
+    "SELECT rooms.id, rooms.name, rooms.head, c.kind, c.title, c.created_by, c.created_at_ms, c.members,
      c.sequence, c.slow_mode_ms, c.active_at_ms, m.role, m.read_sequence, m.unread_from, m.muted_until_ms,
      (SELECT COUNT(*) FROM chat_mentions AS t
       WHERE t.room_id = c.room_id AND t.user_name = $1 AND t.sequence > m.read_sequence),

@@ -4,8 +4,8 @@ use denrei_hub::{LogError, Name, Reading, RoomName};
 
 use super::queries::{self, Ban, Page, Receipts, Span, Synced, Wanted};
 use super::{
-    Actor, Change, Changed, Changing, Mark, Marking, Marks, Member, Message, NewMessage, Profile, Profiling, Refused, Role,
-    Room, Seen, Sending, Sent, Told, rows,
+    Actor, Change, Changed, Changing, Mark, Marking, Marks, Member, Message, NewMessage, Profile, Profiling, Refused,
+    Role, Room, Seen, Sending, Sent, Told, rows,
 };
 use crate::operation::Operation;
 use crate::sql::{Fault, Transaction};

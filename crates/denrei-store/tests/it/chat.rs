@@ -6,8 +6,8 @@ use std::time::Duration;
 use denrei_hub::{LogError, Message as Event, Name, Position, Retained, Seq};
 use denrei_store::Store;
 use denrei_store::chat::{
-    Actor, Answer, Change, Changed, Mark, Marked, Message, MessageKind, NewMessage, Outcome, Page, Profile, Refused, Role,
-    Room, RoomKind, Sent, Span, Wanted, What,
+    Actor, Answer, Change, Changed, Mark, Marked, Message, MessageKind, NewMessage, Outcome, Page, Profile, Refused,
+    Role, Room, RoomKind, Sent, Span, Wanted, What,
 };
 use serde_json::Value;
 
@@ -138,8 +138,14 @@ fn messages_are_numbered_and_told_in_one_transaction(place: &Place) {
     for n in 1..=5 {
         let message = chat.send("general", &user("bob"), &format!("m{n}"));
         assert_eq!((message["sequence"].as_u64(), message["id"].as_str()), (Some(n), Some(&*format!("general-{n}"))));
-        assert_eq!((&message["roomId"], &message["userId"], &message["userName"]), (&"general".into(), &"bob".into(), &"BOB".into()));
-        assert_eq!((&message["status"], &message["type"], &message["version"]), (&"sent".into(), &"TEXT".into(), &1.into()));
+        assert_eq!(
+            (&message["roomId"], &message["userId"], &message["userName"]),
+            (&"general".into(), &"bob".into(), &"BOB".into())
+        );
+        assert_eq!(
+            (&message["status"], &message["type"], &message["version"]),
+            (&"sent".into(), &"TEXT".into(), &1.into())
+        );
     }
     // Two joins, five messages.
     let all = read_all(&chat.store, "chat:general");
@@ -170,7 +176,8 @@ fn a_message_sent_again_is_the_same_message(place: &Place) {
     for _ in 0..50 {
         let tell = tell.clone();
         let message = NewMessage { id: Some(name("two")), ..chat.message("r", &user("alice"), "many") };
-        chat.store.send(message, Box::new(move |sent: Result<Result<Sent, Refused>, LogError>| tell.send(sent).unwrap()));
+        chat.store
+            .send(message, Box::new(move |sent: Result<Result<Sent, Refused>, LogError>| tell.send(sent).unwrap()));
     }
     let sent: Vec<_> = (0..50).map(|_| answers.recv().unwrap().unwrap().unwrap()).collect();
     assert_eq!(sent.iter().filter(|sent| !sent.duplicate).count(), 1);
@@ -198,7 +205,10 @@ fn who_may_send(place: &Place) {
     let read = |room: &str, by: &Actor| wait(chat.store.may_read(&log(room), by, chat.now)).unwrap();
     assert_eq!(read("secret", &user("eve")), Err(Refused::NotMember));
     assert_eq!(read("nowhere", &user("eve")), Err(Refused::NoRoom));
-    assert_eq!((read("open", &user("eve")), read("open", &guest("c")), read("secret", &user("bob"))), (Ok(()), Ok(()), Ok(())));
+    assert_eq!(
+        (read("open", &user("eve")), read("open", &guest("c")), read("secret", &user("bob"))),
+        (Ok(()), Ok(()), Ok(()))
+    );
     let (rooms, _) = wait(chat.store.chat_directory(&user("eve"), 0, 10)).unwrap();
     assert_eq!(rooms.iter().map(|room| &*room.id).collect::<Vec<_>>(), ["open"]);
 }
@@ -238,10 +248,16 @@ fn roles_decide_who_keeps_order(place: &Place) {
     let kicked = kick("bob", "dave").unwrap();
     assert_eq!(kicked.removed, Some((name("dave"), "kicked")));
     let left = json(&kicked.events[0]);
-    assert_eq!((&left["userId"], &left["reason"], &left["by"], &left["members"]), (&"dave".into(), &"kicked".into(), &"bob".into(), &3.into()));
+    assert_eq!(
+        (&left["userId"], &left["reason"], &left["by"], &left["members"]),
+        (&"dave".into(), &"kicked".into(), &"bob".into(), &3.into())
+    );
     assert_eq!(chat.try_send(chat.message("r", &user("dave"), "x")).unwrap_err(), Refused::NotMember);
     let members = wait(chat.store.members(&log("r"), &user("bob"), chat.now, "", 2)).unwrap().unwrap();
-    assert_eq!(members.iter().map(|member| (&*member.user_id, member.role)).collect::<Vec<_>>(), [("alice", Role::Owner), ("bob", Role::Moderator)]);
+    assert_eq!(
+        members.iter().map(|member| (&*member.user_id, member.role)).collect::<Vec<_>>(),
+        [("alice", Role::Owner), ("bob", Role::Moderator)]
+    );
     let members = wait(chat.store.members(&log("r"), &user("bob"), chat.now, "bob", 2)).unwrap().unwrap();
     assert_eq!(members.len(), 1);
 }
@@ -254,9 +270,15 @@ fn a_banned_user_stays_out_until_the_ban_ends(place: &Place) {
     assert_eq!(chat.change("r", &user("alice"), ban).unwrap().removed, Some((name("bob"), "banned")));
     assert_eq!(chat.change("r", &user("bob"), Change::Join { create: false }).unwrap_err(), Refused::Banned);
     assert_eq!(wait(chat.store.may_read(&log("r"), &user("bob"), chat.now)).unwrap(), Err(Refused::Banned));
-    assert!(matches!(chat.change("r", &user("alice"), Change::Invite { user: name("bob") }), Err(Refused::Conflict(_))));
+    assert!(matches!(
+        chat.change("r", &user("alice"), Change::Invite { user: name("bob") }),
+        Err(Refused::Conflict(_))
+    ));
     let bans = wait(chat.store.bans(&log("r"), &user("alice"), chat.now)).unwrap().unwrap();
-    assert_eq!((&*bans[0].user_id, &*bans[0].by, bans[0].until, bans[0].reason.as_deref()), ("bob", "alice", Some(until_ms), Some("spam")));
+    assert_eq!(
+        (&*bans[0].user_id, &*bans[0].by, bans[0].until, bans[0].reason.as_deref()),
+        ("bob", "alice", Some(until_ms), Some("spam"))
+    );
     assert!(wait(chat.store.bans(&log("r"), &user("eve"), chat.now)).unwrap().is_err());
     chat.now = until_ms;
     chat.room("r", &user("bob"), Change::Join { create: false });
@@ -296,7 +318,10 @@ fn an_edit_keeps_the_number_and_a_deletion_takes_the_content_out_of_the_log(plac
     assert!(matches!(edit("alice", "x", None), Err(Refused::Forbidden(_))));
     let edited = edit("bob", "sekrit-2", Some(1)).unwrap();
     let told = json(&edited.events[0]);
-    assert_eq!((&told["content"], &told["version"], &told["sequence"], &told["change"]), (&"sekrit-2".into(), &2.into(), &1.into(), &"edited".into()));
+    assert_eq!(
+        (&told["content"], &told["version"], &told["sequence"], &told["change"]),
+        (&"sekrit-2".into(), &2.into(), &1.into(), &"edited".into())
+    );
     assert_eq!(told["mentions"], serde_json::json!(["alice"]));
     assert_eq!(chat.see("r", &user("alice")).own.unwrap().mentions, 1);
     assert!(matches!(edit("bob", "sekrit-3", Some(1)), Err(Refused::Conflict(_))));
@@ -323,13 +348,17 @@ fn threads_have_one_level_and_count_their_answers(place: &Place) {
         chat.try_send(NewMessage { thread, reply_to, ..chat.message("r", &user("bob"), content) })
     };
     let first = json(&answer("a", Some(1), None).unwrap().event);
-    assert_eq!((&first["threadId"], &first["root"]["id"], &first["root"]["thread"]["replies"]), (&"r-1".into(), &"r-1".into(), &1.into()));
+    assert_eq!(
+        (&first["threadId"], &first["root"]["id"], &first["root"]["thread"]["replies"]),
+        (&"r-1".into(), &"r-1".into(), &1.into())
+    );
     let second = json(&answer("b", Some(1), Some(2)).unwrap().event);
     assert_eq!((&second["replyTo"], &second["root"]["thread"]["replies"]), (&"r-2".into(), &2.into()));
     assert!(matches!(answer("c", Some(2), None), Err(Refused::Invalid(_))));
     assert!(matches!(answer("c", Some(99), None), Err(Refused::Missing(_))));
     chat.send("r", &user("alice"), "between");
-    let thread = wait(chat.store.history(&log("r"), &user("bob"), chat.now, Span::Newest, Some(1), 10)).unwrap().unwrap();
+    let thread =
+        wait(chat.store.history(&log("r"), &user("bob"), chat.now, Span::Newest, Some(1), 10)).unwrap().unwrap();
     assert_eq!((sequences(&thread.messages), thread.has_before), (vec![2, 3], false));
     let root = wait(chat.store.chat_message(&log("r"), &user("bob"), chat.now, 1)).unwrap().unwrap().unwrap();
     assert_eq!(root.thread.unwrap().replies, 2);
@@ -339,7 +368,8 @@ fn reactions_are_summed(place: &Place) {
     let chat = Chat::open(place);
     chat.make("r", "alice", &["bob"]);
     chat.send("r", &user("alice"), "one");
-    let react = |by: &str, emoji: &str, on| chat.change("r", &user(by), Change::React { sequence: 1, emoji: emoji.into(), on });
+    let react =
+        |by: &str, emoji: &str, on| chat.change("r", &user(by), Change::React { sequence: 1, emoji: emoji.into(), on });
     react("alice", "👍", true).unwrap();
     assert!(react("alice", "👍", true).unwrap().events.is_empty());
     let told = json(&react("bob", "👍", true).unwrap().events[0]);
@@ -400,7 +430,10 @@ fn history_is_read_in_every_direction(place: &Place) {
     let chat = Chat::open(place);
     chat.make("r", "alice", &[]);
     let empty = chat.history("r", &user("alice"), Span::Newest, 3);
-    assert_eq!((empty.messages.len(), empty.sequence, empty.seq, empty.has_before, empty.has_after), (0, 0, 1, false, false));
+    assert_eq!(
+        (empty.messages.len(), empty.sequence, empty.seq, empty.has_before, empty.has_after),
+        (0, 0, 1, false, false)
+    );
     for n in 1..=10 {
         chat.send("r", &user("alice"), &format!("m{n}"));
     }
@@ -487,7 +520,8 @@ fn who_was_away_is_brought_up_to_date(place: &Place) {
 fn a_message_goes_with_its_event(place: &Place) {
     let mut chat = Chat::open(place);
     chat.make("r", "alice", &["bob"]);
-    let mentioned = NewMessage { mentions: vec![name("bob")], id: Some(name("id")), ..chat.message("r", &user("alice"), "old") };
+    let mentioned =
+        NewMessage { mentions: vec![name("bob")], id: Some(name("id")), ..chat.message("r", &user("alice"), "old") };
     chat.try_send(mentioned.clone()).unwrap();
     chat.change("r", &user("bob"), Change::React { sequence: 1, emoji: "👍".into(), on: true }).unwrap();
     chat.now += 10_000;
@@ -550,7 +584,10 @@ fn many_messages_of_many_rooms_in_one_group(place: &Place) {
             // In the order in which they were handed in.
             Ok(sent) => {
                 let message = json(&sent.event);
-                assert_eq!((message["sequence"].as_u64(), &message["content"]), (Some(next[n % ROOMS]), &n.to_string().into()));
+                assert_eq!(
+                    (message["sequence"].as_u64(), &message["content"]),
+                    (Some(next[n % ROOMS]), &n.to_string().into())
+                );
                 next[n % ROOMS] += 1;
             }
             Err(refused) => assert_eq!((refused, n % 3), (Refused::NotMember, 2)),

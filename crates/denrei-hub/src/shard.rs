@@ -11,7 +11,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use crate::ids::{Position, Seq};
-use crate::message::{Dialect, Encoders, Message, Wire};
+use crate::message::{Dialect, Encoders, Kind, Message, Wire};
 use crate::outbox::{Notice, Outbox, Sent};
 use crate::room::{ReaderKey, RoomKey};
 use crate::{Map, Set};
@@ -497,6 +497,8 @@ struct Run<'a> {
     before: Option<Position>,
     direct: bool,
     volatile: bool,
+    /// Signals never come back to who gave them.
+    signals: bool,
     senders: Senders<'a>,
 }
 
@@ -518,7 +520,8 @@ impl Chunks {
 impl<'a> Run<'a> {
     fn new(encoders: &'a Encoders, messages: &'a [Arc<Message>], before: Option<Position>, direct: bool) -> Self {
         let volatile = messages.iter().any(|message| message.is_volatile());
-        Self { encoders, messages, before, direct, volatile, senders: Senders::of(messages) }
+        let signals = messages.iter().all(|message| message.kind == Kind::Signal);
+        Self { encoders, messages, before, direct, volatile, signals, senders: Senders::of(messages) }
     }
 
     /// Hands the messages to a connection that is no reader.
@@ -545,7 +548,7 @@ impl<'a> Run<'a> {
     fn write_to(&self, entry: &mut Entry, chunks: &mut Chunks, dirty: &mut Vec<Arc<Outbox>>) -> bool {
         let State::Live(seen) = entry.state else { return false };
         let wire = entry.outbox.wire();
-        let own = !entry.echo && self.senders.include(entry);
+        let own = !self.echoes(entry) && self.senders.include(entry);
         let fresh = self.before.as_ref().is_none_or(|before| before.seq >= seen);
         let rest;
         let chunk = if fresh && !own {
@@ -567,9 +570,14 @@ impl<'a> Run<'a> {
     fn without(&self, entry: &Entry, seen: Seq) -> Vec<Arc<Message>> {
         let wanted = |message: &&Arc<Message>| {
             let fresh = self.before.is_none() || message.seq > seen;
-            fresh && (entry.echo || !is_own(entry, message))
+            fresh && (self.echoes(entry) || !is_own(entry, message))
         };
         self.messages.iter().filter(wanted).cloned().collect()
+    }
+
+    /// Whether a reader gets what it has sent itself.
+    fn echoes(&self, entry: &Entry) -> bool {
+        entry.echo && !self.signals
     }
 
     /// The policy for a full outbox: what is kept in a log is read from there later; what is not is dropped, or ends the

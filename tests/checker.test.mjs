@@ -5,20 +5,21 @@
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join as path } from 'node:path';
 import { test } from 'node:test';
 import { check } from './lib/history.mjs';
+import { Postgres } from './lib/postgres.mjs';
 import { Publisher } from './lib/publisher.mjs';
 import { Random, SEED } from './lib/random.mjs';
-import { Reader, Wrong, parse } from './lib/readers.mjs';
-import { Server, room, within } from './lib/server.mjs';
+import { Reader, Wrong, contentOf, parse } from './lib/readers.mjs';
+import { Server, get, room, within } from './lib/server.mjs';
 
 const ROUNDS = Number(process.env.DENREI_ROUNDS ?? 1);
 const PUBLISHERS = 4;
 const READERS = 40;
 const MESSAGES = 750;
 /** A ring so small that readers who stay away miss something. */
-const CONFIG = '[classes.live]\nkeep = "memory"\nevents = 100\n';
+const CONFIG = '[chat]\ncontent_bytes = 100000\n[classes.live]\nkeep = "memory"\nevents = 100\n';
 
 for (let round = 0; round < ROUNDS; round += 1) {
   const seed = SEED + round;
@@ -29,6 +30,19 @@ for (let round = 0; round < ROUNDS; round += 1) {
     assert.ok(retries > 0, 'the kills were not noticed');
   });
 
+  for (const store of ['SQLite', 'PostgreSQL']) {
+    test(`a chat room on ${store} keeps its promises to all readers while the server is killed (seed ${seed})`, async () => {
+      const postgres = store === 'PostgreSQL' ? await Postgres.start() : null;
+      try {
+        const { history, retries } = await run('chat', seed, { kills: 2, postgres });
+        await holds(history, seed);
+        assert.ok(retries > 0, 'the kills were not noticed');
+      } finally {
+        await postgres?.close();
+      }
+    });
+  }
+
   test(`a memory room keeps its promises to all readers (seed ${seed})`, async () => {
     const { history } = await run('live', seed, { kills: 0 });
     await holds(history, seed);
@@ -37,15 +51,17 @@ for (let round = 0; round < ROUNDS; round += 1) {
   });
 }
 
-async function run(kind, seed, { kills }) {
-  const server = await Server.start({ config: CONFIG });
+async function run(kind, seed, { kills, postgres }) {
+  const server = await Server.start({ config: CONFIG, env: postgres ? { DENREI_STORE: postgres.url() } : {} });
   try {
     const random = new Random(seed);
     const busy = room(kind);
     let now = 0;
     const clock = () => now++;
-    const publishers = Array.from({ length: PUBLISHERS }, (_, at) => new Publisher(`p${at}`, server, busy, random.fork(`p${at}`), clock));
-    const readers = Array.from({ length: READERS }, (_, at) => new Reader(`r${at}`, server, busy, random.fork(`r${at}`)));
+    const is = (parts) => (kind === 'chat' ? parts.chat : (...args) => new parts(...args));
+    const publishers = Array.from({ length: PUBLISHERS }, (_, at) => is(Publisher)(`p${at}`, server, busy, random.fork(`p${at}`), clock));
+    const readers = Array.from({ length: READERS }, (_, at) => is(Reader)(`r${at}`, server, busy, random.fork(`r${at}`)));
+    if (kind === 'chat') assert.equal((await join(server, busy)).status, 200);
     const total = PUBLISHERS * MESSAGES;
     const killAt = new Set(Array.from({ length: kills }, (_, at) => Math.floor(total * (at + 0.5 + random.next() / 2) / (kills + 1))));
     let done = 0;
@@ -53,6 +69,8 @@ async function run(kind, seed, { kills }) {
     const progress = () => {
       done += 1;
       if (killAt.has(done)) killed = killed.then(() => server.crash());
+      // In between the database goes away and comes back.
+      if (postgres && done === Math.floor(total / 2)) killed = killed.then(() => postgres.crash()).then(() => postgres.run());
     };
     const refused = (error) => { if (error instanceof Wrong || error instanceof assert.AssertionError) throw error; };
     const reading = readers.map((reader) => reader.run(refused));
@@ -74,13 +92,14 @@ async function run(kind, seed, { kills }) {
     for (const reader of readers) {
       for (const [way, count] of Object.entries(reader.stays)) stays[way] = (stays[way] ?? 0) + count;
     }
-    assert.equal(Object.keys(stays).length, 4, `a transport was not used: ${JSON.stringify(stays)}`);
+    assert.equal(Object.keys(stays).length, kind === 'chat' ? 5 : 4, `a transport was not used: ${JSON.stringify(stays)}`);
     assert.doesNotMatch(server.log, /panick/);
     const history = {
       rooms: { [busy]: final },
       publishes: publishers.flatMap(({ publishes }) => publishes),
       readers: readers.map(({ name, room, steps }) => ({ name, room, steps })),
     };
+    if (kind === 'chat') await hasHistory(server, busy, final);
     return { history, retries: publishers.reduce((sum, { retries }) => sum + retries, 0) };
   } finally {
     await server.close();
@@ -92,7 +111,7 @@ async function finalLog(server, name, keep) {
   const log = [];
   const read = async (query) => (await server.events(name, query)).json();
   let { events, next } = await read('?limit=500');
-  if (keep === 'feed') {
+  if (keep !== 'live') {
     const { epoch } = parse(next);
     next = `${epoch}:0`;
     do {
@@ -103,13 +122,29 @@ async function finalLog(server, name, keep) {
     log.push(...events);
   }
   const { epoch, seq: head } = parse(next);
-  return { keep: keep === 'feed' ? 'store' : 'memory', epoch, head, log: log.map(({ seq, payload }) => ({ seq, content: JSON.stringify(payload) })) };
+  return { keep: keep === 'live' ? 'memory' : 'store', epoch, head, log: log.map(({ seq, payload }) => ({ seq, content: contentOf(name, seq, payload) })) };
+}
+
+/** A guest makes the room by joining it: nothing is in its log then. */
+function join(server, name) {
+  return get(`${server.http}/api/chat/rooms/${name.slice('chat:'.length)}/join`, { method: 'POST' });
+}
+
+/** The pages of a room's messages are what its log says. */
+async function hasHistory(server, name, { log }) {
+  const pages = [];
+  for (let page; page === undefined || page.hasAfter;) {
+    const since = pages.at(-1)?.sequence ?? 0;
+    page = await (await get(`${server.http}/api/chat/rooms/${name.slice('chat:'.length)}/messages?since=${since}&limit=100`)).json();
+    pages.push(...page.messages);
+  }
+  assert.deepEqual(pages.map(({ sequence, content }) => ({ seq: sequence, content: JSON.stringify(content) })), log);
 }
 
 async function holds(history, seed) {
   const objections = check(history);
   if (objections.length === 0) return;
-  const file = join(tmpdir(), `denrei-history-${seed}.json`);
+  const file = path(tmpdir(), `denrei-history-${seed}.json`);
   await writeFile(file, JSON.stringify(history));
   assert.fail(`DENREI_SEED=${seed}, ${objections.length} objections, history in ${file}:\n${objections.slice(0, 20).join('\n')}`);
 }

@@ -2,6 +2,7 @@
 
 import http from 'node:http';
 import WebSocket from 'ws';
+import { Client } from './io.mjs';
 
 /** The ways to read; each resolves when the reader has left, or the server has ended it. */
 const WAYS = { websocket, stream, longPoll, shortPoll };
@@ -17,6 +18,14 @@ export class Reader {
     this.goal = null;
     /** Stays that went well, by transport. */
     this.stays = {};
+    this.ways = WAYS;
+  }
+
+  /** One that reads a room of the chat, also by Socket.IO. */
+  static chat(...args) {
+    const reader = new Reader(...args);
+    reader.ways = { ...WAYS, socketio };
+    return reader;
   }
 
   get isFinished() {
@@ -26,14 +35,14 @@ export class Reader {
   /** Reads until it stands at its goal. `refused` is told of errors; it throws what a server may not do. */
   async run(refused) {
     while (!this.isFinished) {
-      const way = this.random.pick(Object.keys(WAYS));
+      const way = this.random.pick(Object.keys(this.ways));
       // How many events it stays for, and how long at most.
       this.left = this.random.pick([1, 10, 100, 1000]);
       const leave = new AbortController();
       const timer = setTimeout(() => leave.abort(), this.goal ? 2000 : 50 + this.random.below(1500));
       this.leave = () => leave.abort();
       try {
-        await WAYS[way](this, leave.signal);
+        await this.ways[way](this, leave.signal);
         this.stays[way] = (this.stays[way] ?? 0) + 1;
       } catch (error) {
         refused(error, way);
@@ -54,7 +63,7 @@ export class Reader {
 
   message({ room, epoch, seq, payload }) {
     if (room !== this.room) throw new Wrong(`${this.name} reads ${this.room} and was given ${room}`);
-    this.steps.push({ kind: 'message', epoch, seq, content: JSON.stringify(payload) });
+    this.steps.push({ kind: 'message', epoch, seq, content: contentOf(room, seq, payload) });
     this.#moved(`${epoch}:${seq}`);
   }
 
@@ -68,6 +77,13 @@ export class Reader {
     this.left -= 1;
     if (this.left <= 0 || this.isFinished) this.leave();
   }
+}
+
+/** What a message says, as its publisher wrote it. In a chat room in which nothing else happens, both numbers are one. */
+export function contentOf(room, seq, payload) {
+  if (!room.startsWith('chat:')) return JSON.stringify(payload);
+  if (payload.sequence !== seq) throw new Wrong(`the event ${seq} of ${room} has the message ${payload.sequence}`);
+  return JSON.stringify(payload.content);
 }
 
 /** Something that a server must not do, whatever happens to it. */
@@ -85,10 +101,32 @@ async function websocket(reader, signal) {
       if (frame.type === 'error') return fail(new Error(frame.code));
       if (frame.type === 'reply') reader.start(`${frame.payload.epoch}:${frame.payload.seq}`);
       if (frame.type === 'gap') reader.gap(frame);
-      if (frame.type === 'broadcast') reader.message(frame);
+      // What has no number is no part of the log.
+      if (frame.type === 'broadcast' && frame.seq > 0) reader.message(frame);
       dawdle(reader, ws);
     });
   }).finally(() => ws.terminate());
+}
+
+async function socketio(reader, signal) {
+  const client = new Client(reader.server, { namespace: '/chat', transports: [reader.random.pick(['websocket', 'polling'])] });
+  const { socket } = client;
+  const id = reader.room.slice('chat:'.length);
+  await stay(signal, (leave, fail) => {
+    socket.on('connect_error', fail);
+    socket.on('disconnect', leave);
+    socket.on('message', ({ room, epoch, seq, sequence, text }) => {
+      if (!signal.aborted) reader.message({ room: `chat:${room}`, epoch, seq, payload: { sequence, content: text } });
+    });
+    socket.on('gap', (gap) => {
+      if (!signal.aborted) reader.gap(gap);
+    });
+    socket.on('connect', () => socket.emit('openRoom', id, { since: reader.place ?? undefined }, (answer) => {
+      if (signal.aborted) return;
+      if (answer.status !== 'ok') fail(new Error(answer.code));
+      else reader.start(`${answer.epoch}:${answer.seq}`);
+    }));
+  }).finally(() => client.close());
 }
 
 async function stream(reader, signal) {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use denrei_hub::{Name, Position, RoomName};
+use denrei_hub::{Epoch, Name, Position, RoomName, Seq};
 use denrei_proto::codes::Code;
 use denrei_proto::engineio::Version;
 use denrei_proto::socketio::{Args, Outgoing};
@@ -187,7 +187,8 @@ async fn open(
     if let Some(ack) = ack {
         lane.push(&Outgoing::ack(NAMESPACE, ack, &good(&found)));
     }
-    session.follow_as(room, CHAT, since);
+    // What has come since the answer was made follows it.
+    session.follow_as(room, CHAT, since.or_else(|| place(&found)));
     let chat = app.chat()?;
     if join && !is_new {
         chat.tell_arrival(room, caller);
@@ -260,6 +261,17 @@ fn authenticate(session: &mut Session, identity: &mut Identity, json: &[u8]) -> 
 
 fn arguments<'a, T: Deserialize<'a>>(json: &'a [u8], what: &str) -> Result<T, Refusal> {
     serde_json::from_slice(json).map_err(|_| Refusal::new(Code::InvalidField, what))
+}
+
+/// Where a room stood that is told of.
+fn place(room: &[u8]) -> Option<Position> {
+    #[derive(Deserialize)]
+    struct Place<'a> {
+        epoch: &'a str,
+        seq: u64,
+    }
+    let Place { epoch, seq } = serde_json::from_slice(room).ok()?;
+    Some(Position { epoch: Epoch::parse(epoch).ok()?, seq: Seq(seq) })
 }
 
 /// A room, and where to begin in it.

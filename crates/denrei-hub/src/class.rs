@@ -63,7 +63,7 @@ impl Default for Classes {
         let live = Class { keep: Keep::Memory(Window::default()) };
         let mut classes = Self { by_name: BTreeMap::new(), live };
         classes.set("live", live);
-        for unkept in ["signal", "sio"] {
+        for unkept in ["signal", "sio", "user"] {
             classes.set(unkept, Class { keep: Keep::None });
         }
         for stored in ["feed", "chat", "doc", "sys"] {

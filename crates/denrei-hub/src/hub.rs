@@ -19,10 +19,11 @@ use crate::ids::{ClientId, Epoch, Name, Position, RoomName, Seq};
 use crate::log::{Appended, Log, LogError, Page, Span};
 use crate::memory::{MemoryLimits, MemoryLog};
 use crate::message::{Dialect, Draft, Encoders, Message, Wire};
-use crate::outbox::{Notice, Outbox, OutboxLimits};
+use crate::outbox::{Outbox, OutboxLimits};
 use crate::reader::{Interest, Reader, Watch};
 use crate::registry::Registry;
 use crate::room::{Accepted, ReaderKey, Room, RoomKey};
+use crate::seat::Seat;
 use crate::shard::{Command, Shard, ShardHandle, Targets};
 use crate::tail::Tails;
 
@@ -106,8 +107,8 @@ pub(crate) struct Inner {
     hasher: foldhash::fast::RandomState,
     pub(crate) room_count: AtomicUsize,
     numbers: AtomicU64,
-    registry: Registry,
-    encoders: Encoders,
+    pub(crate) registry: Registry,
+    pub(crate) encoders: Encoders,
     unnumbered: Position,
     /// Rooms that miss messages, on their way to [`Hub::run`]. Each is in it once, see `catching_up`.
     missing: Mutex<Vec<Arc<Room>>>,
@@ -199,6 +200,24 @@ impl Hub {
         told.await.unwrap_or_else(|_| Err(LogError::Unavailable("the log has stopped".into())))
     }
 
+    /// Hands on a message that the log of its room has numbered in another way than by [`Hub::publish`]: within a
+    /// transaction of a service. As short as that, and to be called in the order of the numbers.
+    pub fn appended(&self, message: &Arc<Message>) {
+        self.0.accept(message);
+        self.0.announce(message);
+    }
+
+    /// Tells those who read a room now, whatever log it keeps; it is kept nowhere. Who cannot be written to at once does
+    /// not get it.
+    pub fn signal(&self, draft: Draft) {
+        self.appended(&Arc::new(Message::signal(draft)));
+    }
+
+    /// How many readers a room has.
+    pub fn readers(&self, room: &RoomName) -> u32 {
+        self.0.find(room).map_or(0, |room| room.lock().members())
+    }
+
     /// Whether a shard has too much to do.
     pub fn is_pressed(&self) -> bool {
         self.0.shards.iter().any(ShardHandle::is_pressed)
@@ -253,9 +272,7 @@ impl Hub {
     pub fn enter(&self, outbox: Arc<Outbox>, user: Option<Name>, period: u32) -> Seat {
         self.0.registry.add(&outbox);
         outbox.shard().enter(&outbox, period);
-        let mut seat = Seat { hub: self.clone(), outbox, users: Vec::new() };
-        seat.identify(user);
-        seat
+        Seat::new(self.clone(), outbox, user)
     }
 
     /// Attaches a connection to a room as a reader, behind the room's head: call [`Reader::live`] or page with
@@ -353,33 +370,9 @@ impl Hub {
         Ok(Watch { interest, number, told })
     }
 
-    /// Sends one connection a message that belongs to no room; false when it is not connected here, or too slow.
-    pub fn direct(&self, client: &str, message: &Message) -> bool {
-        self.0.registry.client(client).is_some_and(|outbox| self.offer(&outbox, message))
-    }
-
-    /// The same for every connection of a user; how many it reached.
-    pub fn direct_to_user(&self, user: &Name, message: &Message) -> usize {
-        self.0.registry.user(user).iter().filter(|outbox| self.offer(outbox, message)).count()
-    }
-
-    /// Has the connections of a user, or all, told [`Notice::Due`].
-    pub fn remind(&self, user: Option<&Name>) {
-        let theirs = match user {
-            Some(user) => self.0.registry.user(user),
-            None => self.0.registry.everybody(),
-        };
-        theirs.iter().for_each(|outbox| outbox.notify(Notice::Due));
-    }
-
     /// The frame of a message for one wire and dialect.
     pub fn frame(&self, message: &Message, wire: Wire, dialect: Dialect) -> bytes::Bytes {
         message.frame(wire, dialect, &self.0.encoders)
-    }
-
-    fn offer(&self, outbox: &Arc<Outbox>, message: &Message) -> bool {
-        let wire = outbox.wire();
-        outbox.offer(wire, &message.frame(wire, Dialect::default(), &self.0.encoders))
     }
 
     /// Tells every connection that the server is about to stop.
@@ -532,7 +525,7 @@ impl Inner {
         &self.rooms[self.hasher.hash_one(room) as usize % self.rooms.len()]
     }
 
-    fn find(&self, room: &RoomName) -> Option<Arc<Room>> {
+    pub(crate) fn find(&self, room: &RoomName) -> Option<Arc<Room>> {
         lock(self.part(room)).get(room).cloned()
     }
 
@@ -645,38 +638,6 @@ async fn compare_heads(inner: Arc<Inner>) {
                 Err(error) => tracing::debug!(%error, "heads could not be compared with the log"),
             }
         }
-    }
-}
-
-/// A connection that the hub knows. Dropping it makes the hub forget the connection.
-pub struct Seat {
-    hub: Hub,
-    outbox: Arc<Outbox>,
-    /// Mostly one, or none.
-    users: Vec<Name>,
-}
-
-impl Seat {
-    /// Has the session told [`Notice::Due`] when this time is over, to the second, or before.
-    pub fn remind(&self, after: Duration) {
-        self.outbox.shard().remind(&self.outbox, after);
-    }
-
-    /// The connection turns out to belong to a user, perhaps besides another.
-    pub fn identify(&mut self, user: Option<Name>) {
-        if let Some(user) = user.filter(|user| !self.users.contains(user)) {
-            self.hub.0.registry.identify(&self.outbox, &user);
-            self.users.reserve_exact(1);
-            self.users.push(user);
-        }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.outbox.end();
-        self.hub.0.registry.remove(&self.outbox, &self.users);
-        self.outbox.shard().leave(&self.outbox);
     }
 }
 

@@ -29,9 +29,11 @@ mod memory;
 mod message;
 pub mod order;
 mod outbox;
+mod people;
 mod reader;
 mod registry;
 mod room;
+mod seat;
 mod shard;
 mod tail;
 
@@ -42,7 +44,7 @@ pub mod laws;
 pub use bus::{Bus, BusError, Inbound, LocalBus, LocalNode, Subject};
 pub use class::{Class, Classes, Keep, Retained, Window};
 pub use cursor::{Cursor, Found};
-pub use hub::{Audience, Backends, Hub, HubConfig, Published, Seat};
+pub use hub::{Audience, Backends, Hub, HubConfig, Published};
 pub use ids::{ClientId, Epoch, InvalidName, InvalidPosition, Name, Position, RoomName, Seq, random_token};
 pub use log::{Appended, Done, Log, LogError, Page, Reading, Span};
 pub use memory::{MemoryLimits, MemoryLog};
@@ -50,6 +52,7 @@ pub use message::{Dialect, Draft, Emit, Encode, Encoders, Kind, Message, Wire};
 pub use outbox::{Ended, Notice, Outbox, OutboxLimits, Translate};
 pub use reader::{Reader, Watch};
 pub use room::ReaderKey;
+pub use seat::Seat;
 pub use shard::{Shard, ShardHandle};
 
 /// Hash maps of this crate: keys are ours or validated names, and foldhash is seeded per process.

@@ -57,6 +57,9 @@ pub enum Kind {
     Broadcast,
     /// To one client or user; unnumbered.
     Direct,
+    /// To the readers of a room, whatever log it keeps, without a place in it. Who cannot be written to at once, or reads
+    /// the log, does not get it.
+    Signal,
     /// Of an application's namespace; the payload is a JSON array of arguments.
     Emit(Box<Emit>),
 }
@@ -116,6 +119,11 @@ impl Message {
         Self { kind: Kind::Direct, ..draft.assigned(unnumbered) }
     }
 
+    /// A message to those who read its room now; unnumbered, and kept nowhere.
+    pub fn signal(draft: Draft) -> Self {
+        Self { kind: Kind::Signal, ..Self::direct(draft) }
+    }
+
     /// A message of an application's namespace; unnumbered.
     pub fn emit(draft: Draft, emit: Emit) -> Self {
         Self { kind: Kind::Emit(Box::new(emit)), ..Self::direct(draft) }
@@ -148,7 +156,11 @@ impl Message {
 
     /// Who cannot be written to at once does not get it.
     pub(crate) fn is_volatile(&self) -> bool {
-        matches!(&self.kind, Kind::Emit(emit) if emit.volatile)
+        match &self.kind {
+            Kind::Signal => true,
+            Kind::Emit(emit) => emit.volatile,
+            Kind::Broadcast | Kind::Direct => false,
+        }
     }
 
     /// How much memory it holds at most: what it says, the frames that it keeps, and about its fields.
@@ -159,7 +171,7 @@ impl Message {
     fn length(&self) -> usize {
         let attached: usize = match &self.kind {
             Kind::Emit(emit) => emit.attachments.iter().map(Bytes::len).sum(),
-            Kind::Broadcast | Kind::Direct => 0,
+            Kind::Broadcast | Kind::Direct | Kind::Signal => 0,
         };
         self.payload.len() + attached
     }

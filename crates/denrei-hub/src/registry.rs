@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::Map;
 use crate::ids::{ClientId, Name};
 use crate::outbox::Outbox;
+use crate::{Map, Set};
 
 /// Finds the connections of a client or a user.
 #[derive(Default)]
@@ -14,6 +14,8 @@ pub(crate) struct Registry(Mutex<Tables>);
 struct Tables {
     clients: Map<ClientId, Arc<Outbox>>,
     users: Map<Name, Vec<Arc<Outbox>>>,
+    /// Users whose connections have changed since somebody asked; none until somebody does.
+    changed: Option<Set<Name>>,
 }
 
 impl Registry {
@@ -25,6 +27,9 @@ impl Registry {
     pub(crate) fn identify(&self, outbox: &Arc<Outbox>, user: &Name) {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tables.users.entry(user.clone()).or_default().push(Arc::clone(outbox));
+        if let Some(changed) = &mut tables.changed {
+            changed.insert(user.clone());
+        }
     }
 
     pub(crate) fn remove(&self, outbox: &Outbox, users: &[Name]) {
@@ -39,12 +44,22 @@ impl Registry {
                 if theirs.is_empty() {
                     tables.users.remove(user);
                 }
+                if let Some(changed) = &mut tables.changed {
+                    changed.insert(user.clone());
+                }
             }
         }
     }
 
     pub(crate) fn client(&self, client: &str) -> Option<Arc<Outbox>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clients.get(client).cloned()
+    }
+
+    /// Users whose connections have changed since the last call; at the first one, those who have any.
+    pub(crate) fn changed(&self) -> Set<Name> {
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = tables.changed.replace(Set::default());
+        changed.unwrap_or_else(|| tables.users.keys().cloned().collect())
     }
 
     pub(crate) fn everybody(&self) -> Vec<Arc<Outbox>> {

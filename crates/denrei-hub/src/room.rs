@@ -8,7 +8,7 @@ use tokio::sync::{OnceCell, oneshot};
 use crate::Map;
 use crate::ids::{Position, RoomName, Seq};
 use crate::log::{Log, Page};
-use crate::message::Message;
+use crate::message::{Kind, Message};
 use crate::order::{Order, Verdict};
 use crate::shard::{Command, ShardHandle};
 use crate::tail::{Tail, Tails};
@@ -86,6 +86,11 @@ impl Room {
         let mut state = self.lock();
         if self.log.is_none() {
             state.deliver(self.key, message, shards);
+            return Accepted::Done;
+        }
+        if message.kind == Kind::Signal {
+            // Nobody who waits for the log's next message waits for this.
+            state.hand(self.key, message, shards);
             return Accepted::Done;
         }
         match state.order.accept(message) {
@@ -212,14 +217,18 @@ impl State {
 
     /// Under the room's lock, so that every shard gets the messages, and the readers that come and go, in one order.
     fn deliver(&mut self, room: RoomKey, message: &Arc<Message>, shards: &[ShardHandle]) {
+        self.hand(room, message, shards);
+        self.tell_waiters(message);
+        if message.seq != Seq::ZERO {
+            self.tail.push(message);
+        }
+    }
+
+    fn hand(&self, room: RoomKey, message: &Arc<Message>, shards: &[ShardHandle]) {
         for (shard, readers) in shards.iter().zip(&self.readers) {
             if *readers > 0 {
                 shard.send(Command::Deliver(room, Arc::clone(message)));
             }
-        }
-        self.tell_waiters(message);
-        if message.seq != Seq::ZERO {
-            self.tail.push(message);
         }
     }
 }

@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Live { reader: ReaderKey, place: Position },
     /// It ends.
     Detach(ReaderKey),
+    /// The connection's readers of a room end, whatever they have not been given yet.
+    Expel(RoomKey, u64),
     /// A message for the readers of a room.
     Deliver(RoomKey, Arc<Message>),
     /// An unnumbered message for the readers of several rooms, and for single connections, each once.
@@ -309,6 +311,7 @@ impl Shard {
         for command in commands {
             match command {
                 Command::Deliver(room, message) => {
+                    // What is dropped where a reader is slow drops nothing else.
                     let apart = run.last().is_some_and(|last| last.is_volatile() || message.is_volatile());
                     if room != of || apart || weight + message.weight() > Self::CHUNK {
                         self.deliver(of, &mut run, direct, &mut dirty).await;
@@ -368,6 +371,12 @@ impl Shard {
             }
             Command::Live { reader, place } => self.live(reader, place),
             Command::Detach(reader) => self.detach(reader),
+            Command::Expel(room, connection) => {
+                let readers = self.rooms.get(&room).into_iter().flat_map(|readers| &readers.list);
+                let theirs: Vec<_> =
+                    readers.filter(|entry| entry.connection == connection).map(|entry| entry.key).collect();
+                theirs.into_iter().for_each(|reader| self.detach(reader));
+            }
             Command::Jump(room, place) => {
                 if let Some(readers) = self.rooms.get_mut(&room) {
                     readers.fall_behind();

@@ -32,6 +32,16 @@ pub enum Code {
     TokenRevoked,
     /// This identity may not do this.
     Forbidden,
+    /// Only members of the chat room may do this. Join it.
+    NotAMember,
+    /// The user is kept out of the chat room.
+    Banned,
+    /// The member may send nothing for now. Try again after `retryAfter`.
+    Muted,
+    /// The room takes a message of each member now and then only. Try again after `retryAfter`.
+    SlowMode,
+    /// It is already there, or has changed since it was read.
+    Conflict,
     /// The page's origin, or the host it asked for, is not allowed.
     OriginRefused,
     /// There is no such target, method or path.
@@ -72,6 +82,11 @@ impl Code {
             Self::TokenIssuer => "token_wrong_issuer",
             Self::TokenRevoked => "token_revoked",
             Self::Forbidden => "forbidden",
+            Self::NotAMember => "not_a_member",
+            Self::Banned => "banned",
+            Self::Muted => "muted",
+            Self::SlowMode => "slow_mode",
+            Self::Conflict => "conflict",
             Self::OriginRefused => "origin_refused",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -115,12 +130,13 @@ impl Code {
             | Self::TokenAudience
             | Self::TokenIssuer
             | Self::TokenRevoked => 401,
-            Self::Forbidden | Self::OriginRefused => 403,
+            Self::Forbidden | Self::NotAMember | Self::Banned | Self::OriginRefused => 403,
+            Self::Conflict => 409,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::TooSlow => 408,
             Self::TooLarge => 413,
-            Self::TooManyRooms | Self::RateLimited => 429,
+            Self::TooManyRooms | Self::RateLimited | Self::Muted | Self::SlowMode => 429,
             Self::TooManyConnections | Self::Unavailable | Self::ShuttingDown => 503,
         }
     }

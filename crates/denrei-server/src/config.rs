@@ -108,6 +108,11 @@ fn apply(file: File, config: &mut Config) -> Result<(), String> {
     set(&mut config.poll.wait, millis("poll.wait_ms", file.poll.wait_ms)?);
     set(&mut config.poll.limit, positive("poll.limit", file.poll.limit)?);
     set(&mut config.poll.most, positive("poll.max_limit", file.poll.max_limit)?);
+    set(&mut config.chat.create_on_join, file.chat.create_on_join);
+    set(&mut config.chat.content, positive("chat.content_bytes", file.chat.content_bytes)?);
+    set(&mut config.chat.receipts_members, file.chat.receipts_members);
+    set(&mut config.chat.presence_members, file.chat.presence_members);
+    set(&mut config.chat.presence_leave, file.chat.presence_leave_ms.map(Duration::from_millis));
     socketio(file.socketio, config)?;
     let shutdown = file.shutdown;
     set(&mut config.shutdown.reconnect_delay, shutdown.reconnect_delay_ms.map(Duration::from_millis));

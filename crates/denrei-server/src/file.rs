@@ -24,6 +24,7 @@ pub(crate) struct File {
     pub(crate) websocket: WebSocket,
     pub(crate) sse: Sse,
     pub(crate) poll: Poll,
+    pub(crate) chat: Chat,
     pub(crate) socketio: SocketIo,
     pub(crate) shutdown: Shutdown,
     pub(crate) memory: Memory,
@@ -142,6 +143,16 @@ pub(crate) struct WebSocket {
 pub(crate) struct Sse {
     pub(crate) retry_ms: Option<u64>,
     pub(crate) keep_alive_ms: Option<u64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Chat {
+    pub(crate) create_on_join: Option<bool>,
+    pub(crate) content_bytes: Option<usize>,
+    pub(crate) receipts_members: Option<u64>,
+    pub(crate) presence_members: Option<u64>,
+    pub(crate) presence_leave_ms: Option<u64>,
 }
 
 #[derive(Deserialize, Default)]

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::thread;
 
 use denrei::{Denrei, Parts, Place};
-use denrei_hub::Backends;
 use denrei_store::{Store, StoreConfig};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Builder, Runtime};
@@ -30,8 +29,7 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     settings.config.hub.shards = cores;
     let development = settings.config.access.development;
-    let backends = Backends { store: Some(store.clone()), ..Backends::default() };
-    let parts = Parts { backends, policy: settings.policy, ..Parts::default() };
+    let parts = Parts { store: Some(store.clone()), policy: settings.policy, ..Parts::default() };
     let (denrei, shards) = Denrei::with(settings.config, parts);
     let mut runtimes = Vec::new();
     let mut places = Vec::new();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use denrei_hub::{Draft, Epoch, Message, Name, Page, Position, Retained, RoomName, Seq, Span};
 
+use crate::chat;
 use crate::migrations::{epoch, understood};
 use crate::rooms::{self, Aged};
 use crate::sql::{Fault, Portion, Row, Rows, Transaction, Value};
@@ -154,6 +155,7 @@ pub(crate) fn trim(
         if let Some(last) = last {
             let sql = "DELETE FROM events WHERE room_id = $1 AND seq <= $2";
             transaction.execute(sql, &[Value::Integer(room), Value::Integer(last)])?;
+            chat::forget(transaction, room, last)?;
         }
         if events >= EVENTS || bytes >= BYTES {
             // This room may have more.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use denrei_hub::{Draft, Epoch, Message, Name, Position};
 
+use crate::chat::ledger::Ledger;
 use crate::events::{self, Numbered};
 use crate::migrations;
 use crate::operation::Operation;
@@ -17,6 +18,8 @@ use crate::sql::{Connection, Fault, Transaction};
 
 pub(crate) struct Group<'c> {
     pub(crate) transaction: Transaction<'c>,
+    /// What it knows of chat rooms.
+    pub(crate) ledger: Ledger,
     /// Known when it was needed. Another node may have changed it since the last transaction; while this one has locked a
     /// room, none can.
     pub(crate) epoch: Option<Epoch>,
@@ -24,7 +27,7 @@ pub(crate) struct Group<'c> {
     /// The events of this transaction; those before `written` are in the database.
     numbered: Vec<Numbered>,
     written: usize,
-    ids: HashMap<Id, Earlier>,
+    ids: HashMap<Id, Holder>,
     care: &'c mut Care,
 }
 
@@ -58,12 +61,12 @@ struct Id {
 }
 
 /// What has a client id.
-enum Earlier {
+enum Holder {
     /// The event of this transaction at an index.
     Here(usize),
     Stored(Arc<Message>),
     /// Nothing had, when it was looked up.
-    Nothing,
+    Nobody,
 }
 
 impl<'c> Group<'c> {
@@ -76,6 +79,7 @@ impl<'c> Group<'c> {
         let transaction = Transaction::write(connection)?;
         let mut group = Self {
             transaction,
+            ledger: Ledger::default(),
             epoch: None,
             counters: Counters::default(),
             numbered: Vec::new(),
@@ -86,45 +90,85 @@ impl<'c> Group<'c> {
         if operations.iter().any(Operation::excludes_all) {
             group.transaction.lock_table("rooms")?;
         }
-        let drafts: Vec<_> = operations.iter().filter_map(Operation::draft).collect();
-        group.lock_rooms(&drafts.iter().map(|draft| &draft.room).collect())?;
+        group.lock_rooms(&operations.iter().flat_map(Operation::rooms).collect())?;
         if group.care.ids {
-            group.look_up(&drafts)?;
+            group.look_up(&operations.iter().filter_map(Operation::draft).collect::<Vec<_>>())?;
+        }
+        let mut messages = Vec::new();
+        for message in operations.iter().filter_map(Operation::chat_message) {
+            messages.push((group.room(&message.room)?, message));
+        }
+        if !messages.is_empty() {
+            group.ledger.fetch(&group.transaction, &messages)?;
         }
         Ok(group)
     }
 
     /// Gives a draft the next number of its room, unless something has its client id.
     pub(crate) fn append(&mut self, draft: &Draft) -> Result<Place, Fault> {
-        let room = self.counters.take(&self.transaction, &draft.room)?.room;
-        let id = draft.id.as_ref().map(|id| Id { room, user: draft.user.clone(), id: id.clone() });
-        if let Some(id) = &id {
-            if self.care.ids && !self.ids.contains_key(id) {
-                // What this transaction has appended is to be found as well.
-                self.write()?;
-                self.look_up(&[draft])?;
-            }
-            if let Some(earlier) = self.taken(id)? {
-                return Ok(Place::Taken(earlier));
-            }
+        match self.earlier(draft)? {
+            Some(earlier) => Ok(Place::Taken(earlier)),
+            None => self.number(draft).map(Place::Given),
         }
+    }
+
+    /// The message that has a draft's client id, as far as is known.
+    pub(crate) fn earlier(&mut self, draft: &Draft) -> Result<Option<Arc<Message>>, Fault> {
+        let Some(id) = self.id(draft)? else { return Ok(None) };
+        if self.care.ids && !self.ids.contains_key(&id) {
+            // What this transaction has appended is to be found as well.
+            self.write()?;
+            self.look_up(&[draft])?;
+        }
+        self.taken(&id)
+    }
+
+    /// What has a client id was taken for granted not to be there: it must be known now.
+    pub(crate) fn be_sure_of_ids(&mut self) -> Result<(), Fault> {
+        if self.care.ids {
+            return Ok(());
+        }
+        self.care.ids = true;
+        Err(Fault::Conflict("a client id may be that of a stored event".into()))
+    }
+
+    /// Gives a draft, whose client id nothing has, the next number of its room.
+    pub(crate) fn give(&mut self, draft: Draft) -> Result<Arc<Message>, Fault> {
+        let position = self.number(&draft)?;
+        Ok(Arc::new(draft.assigned(position)))
+    }
+
+    /// A room's row; the room is locked from here on.
+    pub(crate) fn room(&mut self, name: &Name) -> Result<i64, Fault> {
+        Ok(self.counters.take(&self.transaction, name)?.room)
+    }
+
+    fn number(&mut self, draft: &Draft) -> Result<Position, Fault> {
+        let id = self.id(draft)?;
         let counter = self.counters.take(&self.transaction, &draft.room)?;
         counter.head = counter.head.next();
-        let seq = counter.head;
-        self.ids.extend(id.map(|id| (id, Earlier::Here(self.numbered.len()))));
+        let (room, seq) = (counter.room, counter.head);
+        self.ids.extend(id.map(|id| (id, Holder::Here(self.numbered.len()))));
         self.numbered.push(Numbered { room, seq, draft: draft.clone() });
-        Ok(Place::Given(Position { epoch: self.epoch()?, seq }))
+        Ok(Position { epoch: self.epoch()?, seq })
+    }
+
+    fn id(&mut self, draft: &Draft) -> Result<Option<Id>, Fault> {
+        let Some(id) = draft.id.clone() else { return Ok(None) };
+        Ok(Some(Id { room: self.room(&draft.room)?, user: draft.user.clone(), id }))
     }
 
     /// Writes what has been numbered, and the counters.
     pub(crate) fn write(&mut self) -> Result<(), Fault> {
         self.write_events()?;
+        self.ledger.write(&self.transaction)?;
         self.counters.save(&self.transaction)
     }
 
-    /// Forgets what is known of client ids, because events may have gone.
-    pub(crate) fn forget_ids(&mut self) {
+    /// Forgets what is known of client ids and chat rooms, because these may have changed, and events may have gone.
+    pub(crate) fn forget(&mut self) {
         self.ids.clear();
+        self.ledger.forget();
     }
 
     /// Does an operation so that its failure leaves nothing behind.
@@ -137,7 +181,7 @@ impl<'c> Group<'c> {
             Err(Fault::Operation(_)) => {
                 self.transaction.script("ROLLBACK TO operation; RELEASE operation")?;
                 self.counters.forget();
-                self.forget_ids();
+                self.forget();
                 self.numbered.truncate(before);
                 self.written = before;
                 self.epoch = epoch;
@@ -150,6 +194,7 @@ impl<'c> Group<'c> {
     /// Writes what has not been written, and commits; tells the epoch, if it was needed.
     pub(crate) fn commit(mut self) -> Result<Option<Epoch>, Fault> {
         self.write_events()?;
+        self.ledger.write(&self.transaction)?;
         self.counters.commit(self.transaction)?;
         Ok(self.epoch)
     }
@@ -194,8 +239,8 @@ impl<'c> Group<'c> {
         let found = events::earlier(&self.transaction, &epoch, &wanted)?;
         for ((room, draft), found) in wanted.into_iter().zip(found) {
             let Some(id) = draft.id.clone() else { continue };
-            let earlier = found.map_or(Earlier::Nothing, |message| Earlier::Stored(Arc::new(message)));
-            self.ids.insert(Id { room, user: draft.user.clone(), id }, earlier);
+            let holder = found.map_or(Holder::Nobody, |message| Holder::Stored(Arc::new(message)));
+            self.ids.insert(Id { room, user: draft.user.clone(), id }, holder);
         }
         Ok(())
     }
@@ -203,9 +248,9 @@ impl<'c> Group<'c> {
     /// The message that has an id, as far as is known.
     fn taken(&mut self, id: &Id) -> Result<Option<Arc<Message>>, Fault> {
         match self.ids.get(id) {
-            None | Some(Earlier::Nothing) => Ok(None),
-            Some(Earlier::Stored(message)) => Ok(Some(Arc::clone(message))),
-            Some(Earlier::Here(at)) => {
+            None | Some(Holder::Nobody) => Ok(None),
+            Some(Holder::Stored(message)) => Ok(Some(Arc::clone(message))),
+            Some(Holder::Here(at)) => {
                 let Numbered { seq, draft, .. } = &self.numbered[*at];
                 let (draft, seq) = (Draft { id: None, origin: 0, ..draft.clone() }, *seq);
                 Ok(Some(Arc::new(Message::stored(draft, Position { epoch: self.epoch()?, seq }))))

@@ -26,6 +26,7 @@
 
 mod store;
 
+pub mod chat;
 mod error;
 mod events;
 mod operation;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use denrei_hub::{Appended, Done, Draft, Epoch, LogError, Retained};
+use denrei_hub::{Appended, Done, Draft, Epoch, LogError, Retained, RoomName};
 use tokio::sync::oneshot;
 
+use crate::chat::{Changing, Marking, NewMessage, Profiling, Sending};
 use crate::events::{self, Trimmed};
 use crate::group::{Group, Place};
 use crate::migrations;
@@ -20,6 +21,14 @@ pub(crate) enum Operation {
     ChangeEpoch(Answer<Epoch>),
     /// Write something that means nothing.
     Touch(Answer<()>),
+    /// A message of a chat room.
+    Send(Box<Sending>),
+    /// A change of a chat room or its messages.
+    Change(Box<Changing>),
+    /// Marks of what members of chat rooms have read.
+    Mark(Marking),
+    /// What is kept of users.
+    Profile(Profiling),
     /// Whatever a test wants.
     #[cfg(test)]
     Test(Work, Answer<()>),
@@ -33,6 +42,10 @@ impl Operation {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Append(append) => append.draft.payload.len() + 256,
+            Self::Send(sending) => sending.bytes(),
+            Self::Change(changing) => changing.bytes(),
+            Self::Mark(marking) => marking.bytes(),
+            Self::Profile(profiling) => profiling.bytes(),
             _ => 256,
         }
     }
@@ -41,8 +54,27 @@ impl Operation {
     pub(crate) fn draft(&self) -> Option<&Draft> {
         match self {
             Self::Append(append) => Some(&append.draft),
+            Self::Send(sending) => Some(&sending.draft),
             _ => None,
         }
+    }
+
+    /// The message that it sends to a chat room.
+    pub(crate) fn chat_message(&self) -> Option<&NewMessage> {
+        match self {
+            Self::Send(sending) => Some(&sending.message),
+            _ => None,
+        }
+    }
+
+    /// The rooms that it writes to.
+    pub(crate) fn rooms(&self) -> impl Iterator<Item = &RoomName> {
+        let (one, many) = match self {
+            Self::Change(changing) => (Some(&changing.room), None),
+            Self::Mark(marking) => (None, Some(&marking.rooms)),
+            _ => (self.draft().map(|draft| &draft.room), None),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
     }
 
     /// Whether no event of any room may be numbered meanwhile.
@@ -53,9 +85,9 @@ impl Operation {
     /// Does it. May be called again, in another transaction, when the first one was rolled back.
     pub(crate) fn apply(&mut self, group: &mut Group<'_>) -> Result<(), Fault> {
         if self.draft().is_none() {
-            // It may look at events, and change them.
+            // It may look at what is there, and change it.
             group.write()?;
-            group.forget_ids();
+            group.forget();
         }
         match self {
             Self::Append(append) => append.apply(group),
@@ -74,6 +106,10 @@ impl Operation {
                 answer.value = Some(());
                 migrations::touch(&group.transaction)
             }
+            Self::Send(sending) => sending.apply(group),
+            Self::Change(changing) => changing.apply(group),
+            Self::Mark(marking) => marking.apply(group),
+            Self::Profile(profiling) => profiling.apply(group),
             #[cfg(test)]
             Self::Test(work, answer) => {
                 answer.value = Some(());
@@ -89,6 +125,10 @@ impl Operation {
             Self::Trim(trim) => trim.answer.settle(outcome),
             Self::ChangeEpoch(answer) => answer.settle(outcome),
             Self::Touch(answer) => answer.settle(outcome),
+            Self::Send(sending) => sending.settle(outcome),
+            Self::Change(changing) => changing.settle(outcome),
+            Self::Mark(marking) => marking.settle(outcome),
+            Self::Profile(profiling) => profiling.settle(outcome),
             #[cfg(test)]
             Self::Test(_, answer) => answer.settle(outcome),
         }
@@ -149,6 +189,6 @@ impl<T> Answer<T> {
     }
 }
 
-fn unanswered() -> LogError {
+pub(crate) fn unanswered() -> LogError {
     LogError::Unavailable("the operation was not done".into())
 }

@@ -12,7 +12,7 @@ use tokio_postgres::{Client, Error, Statement};
 use crate::error::StoreError;
 use crate::sql::Fault;
 
-pub(crate) use transaction::{Transaction, bytes, integer, text};
+pub(crate) use transaction::{Transaction, bytes, integer, is_there, text};
 pub use url::PostgresUrl;
 
 mod transaction;

@@ -80,6 +80,14 @@ impl Row<'_> {
         }
     }
 
+    /// Whether there is an integer rather than null.
+    pub(crate) fn is_there(&self, column: usize) -> Result<bool, Fault> {
+        match self {
+            Self::Sqlite(row) => sqlite::is_there(row, column),
+            Self::Postgres(row) => postgres::is_there(row, column),
+        }
+    }
+
     pub(crate) fn bytes(&self, column: usize) -> Result<&[u8], Fault> {
         match self {
             Self::Sqlite(row) => sqlite::bytes(row, column),

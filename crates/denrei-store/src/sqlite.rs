@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::error::StoreError;
 
-pub(crate) use transaction::{Transaction, bytes, integer, text};
+pub(crate) use transaction::{Transaction, bytes, integer, is_there, text};
 
 mod transaction;
 

@@ -31,8 +31,8 @@ use crate::writer::{Desk, Writer};
 ///
 /// Dropping a store closes it, see [`Store::close`].
 pub struct Store {
-    desk: Arc<Desk>,
-    readers: Readers,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) readers: Readers,
     threads: Mutex<Threads>,
 }
 

@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use denrei_hub::{
-    ClientId, Draft, Epoch, Hub, LogError, Name, Outbox, Position, Published, RoomName, Seq, random_token,
-};
+use denrei_hub::{ClientId, Draft, Epoch, Hub, Name, Outbox, Position, Published, RoomName, Seq, random_token};
+use denrei_proto::codes::Code;
+use denrei_store::Store;
+use denrei_store::chat::{NewMessage, Sent};
 use futures_util::future::BoxFuture;
 use http::request::Parts;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::auth::{Auth, Standing};
+use crate::chat::{Call, Caller, Chat, is_chat};
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::policy::{self, Action, Decision, Policy};
@@ -25,6 +27,7 @@ use crate::socketio::{self, Io, shared_room};
 
 /// What an application decides.
 pub(crate) struct Rules {
+    pub(crate) store: Option<Arc<Store>>,
     pub(crate) policy: Box<dyn Policy>,
     pub(crate) allow_request: Option<AllowRequest>,
     pub(crate) engine: Option<Box<dyn Engine>>,
@@ -40,6 +43,8 @@ pub(crate) struct App {
     pub(crate) auth: Arc<Auth>,
     pub(crate) limiter: Limiter,
     pub(crate) policy: Box<dyn Policy>,
+    /// None without a store.
+    pub(crate) chat: Option<Chat>,
     pub(crate) started: Instant,
     /// Connections of every kind, those that have not said yet what they want included.
     open: AtomicUsize,
@@ -57,7 +62,7 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(config: Config, hub: Hub, parts: Rules) -> Self {
-        let Rules { policy, allow_request, engine } = parts;
+        let Rules { store, policy, allow_request, engine } = parts;
         let (stopping, _) = watch::channel(false);
         let limits = socketio::Limits {
             rooms: config.limits.rooms,
@@ -68,6 +73,7 @@ impl App {
         let io = Io::new(hub.clone(), limits, Arc::clone(&auth));
         let client_files = config.socketio.client_files.as_deref().map(Bundle::read).unwrap_or_default();
         Self {
+            chat: store.map(|store| Chat::new(store, hub.clone(), config.chat.clone())),
             limiter: Limiter::new(config.rates.clone()),
             config,
             hub,
@@ -99,8 +105,33 @@ impl App {
     }
 
     /// May this identity do this?
-    pub(crate) fn check(&self, identity: &Identity, action: Action<'_>) -> Decision {
-        policy::check(&*self.policy, |namespace| self.io.share(namespace), identity, action)
+    pub(crate) fn check(&self, caller: Caller<'_>, action: Action<'_>) -> Decision {
+        let decision = policy::check(&*self.policy, |namespace| self.io.share(namespace), caller.identity, action);
+        match (action, &self.chat, decision) {
+            (Action::Read(room), Some(chat), Decision::Now(Ok(()))) if is_chat(room) => {
+                Decision::Later(Box::pin(chat.may_read(room, caller)))
+            }
+            (Action::Read(room), Some(chat), Decision::Later(first)) if is_chat(room) => {
+                let second = chat.may_read(room, caller);
+                Decision::Later(Box::pin(async move {
+                    first.await?;
+                    second.await
+                }))
+            }
+            (.., decision) => decision,
+        }
+    }
+
+    /// The chat, where there is one.
+    pub(crate) fn chat(&self) -> Result<&Chat, Refusal> {
+        self.chat.as_ref().ok_or_else(|| Refusal::new(Code::Unavailable, "there is no chat without a store"))
+    }
+
+    /// Reads what somebody asks of the chat, and says whether the application's policy allows it.
+    pub(crate) fn call(&self, caller: Caller<'_>, method: &str, payload: &str) -> Result<(Call, Decision), Refusal> {
+        let call = Call::parse(self.chat()?, caller, method, payload)?;
+        let decision = call.action().map_or(Decision::Now(Ok(())), |action| self.check(caller, action));
+        Ok((call, decision))
     }
 
     /// Waits for a decision. In the meantime the token of who asked may have come to its end.
@@ -113,11 +144,19 @@ impl App {
     }
 
     /// Makes a draft of what a client wants to publish, and says whether it may.
-    pub(crate) fn draft(&self, identity: &Identity, publish: Publish<'_>) -> Result<(Draft, Decision), Refusal> {
+    pub(crate) fn draft(&self, identity: &Identity, publish: Publish<'_>) -> Result<(Drafted, Decision), Refusal> {
         let room = RoomName::parse(publish.room)?;
         let event = Name::parse(publish.event)?;
         let id = publish.id.map(Name::parse).transpose()?;
-        let decision = self.check(identity, Action::Publish(&room, publish.event));
+        let caller = Caller { identity, connection: publish.from };
+        let decision = self.check(caller, Action::Publish(&room, publish.event));
+        if let Some(chat) = self.chat.as_ref().filter(|_| is_chat(&room)) {
+            if let Decision::Now(Err(refusal)) = decision {
+                return Err(refusal);
+            }
+            let message = Call::published(chat, caller, &room, publish.payload, publish.id)?;
+            return Ok((Drafted::Message(Box::new(message)), decision));
+        }
         let draft = Draft {
             room,
             event,
@@ -128,23 +167,31 @@ impl App {
             origin: publish.from.map_or(0, Outbox::number),
             timestamp: now_ms(),
         };
-        Ok((draft, decision))
+        Ok((Drafted::Event(draft), decision))
     }
 
     /// Publishes what [`App::draft`] has made, as [`Hub::publish`] does.
-    pub(crate) fn publish(&self, draft: Draft, done: impl FnOnce(Result<Published, LogError>) + Send + 'static) {
-        match shared_room(&draft.room) {
-            Some(_) => done(Ok(self.emit(draft))),
-            None => self.hub.publish(draft, done),
+    pub(crate) fn publish(&self, drafted: Drafted, done: impl FnOnce(Result<Published, Refusal>) + Send + 'static) {
+        match drafted {
+            Drafted::Event(draft) if shared_room(&draft.room).is_some() => done(Ok(self.emit(draft))),
+            Drafted::Event(draft) => self.hub.publish(draft, |published| done(published.map_err(Refusal::from))),
+            Drafted::Message(message) => match self.chat() {
+                Ok(chat) => chat.send(*message, |sent| {
+                    done(sent.map(|Sent { event, duplicate }| Published { position: event.position(), duplicate }));
+                }),
+                Err(refusal) => done(Err(refusal)),
+            },
         }
     }
 
     /// The same as [`Hub::publish_and_wait`] does it.
-    pub(crate) async fn publish_and_wait(&self, draft: Draft) -> Result<Published, LogError> {
-        match shared_room(&draft.room) {
-            Some(_) => Ok(self.emit(draft)),
-            None => self.hub.publish_and_wait(draft).await,
-        }
+    pub(crate) async fn publish_and_wait(&self, drafted: Drafted) -> Result<Published, Refusal> {
+        let (tell, told) = oneshot::channel();
+        self.publish(drafted, move |published| {
+            // The caller may have gone; the message has not.
+            let _ = tell.send(published);
+        });
+        told.await.unwrap_or_else(|_| Err(Refusal::later(Code::Unavailable, "the log has stopped")))
     }
 
     /// What goes to a room of a namespace takes the way of its emits: who was cut off for a moment gets it later.
@@ -209,6 +256,14 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.app.open.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// What is to be published.
+pub(crate) enum Drafted {
+    /// An event.
+    Event(Draft),
+    /// A message of the chat.
+    Message(Box<NewMessage>),
 }
 
 /// What a client wants to publish.

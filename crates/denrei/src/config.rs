@@ -8,6 +8,7 @@ use denrei_proto::ws::DeflateConfig;
 
 use crate::admission::AllowOrigin;
 use crate::auth::Tokens;
+use crate::chat::ChatConfig;
 use crate::identity::Secret;
 use crate::proxies::Network;
 use crate::rates::Rates;
@@ -29,6 +30,8 @@ pub struct Config {
     pub poll: Poll,
     /// Socket.IO.
     pub socketio: SocketIo,
+    /// Chat.
+    pub chat: ChatConfig,
     /// How the server stops.
     pub shutdown: Shutdown,
     /// Rooms and their classes.
@@ -226,6 +229,7 @@ impl Default for Config {
                 client_files: None,
                 compression: Some(1024),
             },
+            chat: ChatConfig::default(),
             shutdown: Shutdown {
                 reconnect_delay: Duration::from_secs(5),
                 reconnect_spread: Duration::from_secs(5),

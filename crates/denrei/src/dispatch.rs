@@ -8,8 +8,10 @@ use denrei_hub::{Draft, Message, Name, Outbox, Position, Published, RoomName};
 use denrei_proto::codes::Code;
 use denrei_proto::native::request::Target;
 use denrei_proto::native::{Answer, Invalid, Ref, Request};
+use denrei_store::chat::NewMessage;
 
-use crate::app::{App, Publish, now_ms};
+use crate::app::{App, Drafted, Publish, now_ms};
+use crate::chat::{self, Call, Caller};
 use crate::policy::Decision;
 use crate::rates::Asking;
 use crate::refusal::Refusal;
@@ -23,7 +25,9 @@ pub(crate) enum Waiting {
     /// As many publishes are under way as may be.
     Room,
     /// To publish, until somebody has looked up whether the client may.
-    Decision { reference: Option<String>, draft: Box<Draft>, decision: Decision },
+    Decision { reference: Option<String>, drafted: Drafted, decision: Decision },
+    /// For the chat's answer to a call.
+    Call { reference: Option<String>, call: Box<Call>, decision: Decision },
 }
 
 /// The publishes of one session that are not answered yet.
@@ -67,6 +71,7 @@ pub(crate) fn dispatch(
         Ok(Request::Broadcast { event, .. }) => session.pass(Asking::Publish(event)),
         Ok(Request::Join { .. }) => session.pass(Asking::Join),
         Ok(Request::Direct { .. }) => session.pass(Asking::Direct),
+        Ok(Request::Call { method, .. }) if method == "chat.send" => session.pass(Asking::Publish("message")),
         Ok(Request::Call { .. } | Request::Auth { .. }) | Err(_) => session.pass(Asking::Call),
     };
     if let Err(refusal) = passed {
@@ -91,7 +96,19 @@ pub(crate) fn dispatch(
         },
         Ok(Request::Leave { room }) => leave(session, reference, &room),
         Ok(Request::Direct { target, payload }) => direct(session, reference, &target, payload),
-        Ok(Request::Call { method, payload }) => call(session, reference, &method, payload),
+        Ok(Request::Call { method, payload }) if Call::is_method(&method) => {
+            match call(session, under_way, reference, &method, payload) {
+                Ok(None) => Ok(()),
+                Ok(waiting) => return waiting,
+                Err(refusal) => Err(refusal),
+            }
+        }
+        // A browser cannot send a WebSocket ping: this is how it measures the way there and back.
+        Ok(Request::Call { method, payload }) if method == "echo" => {
+            reply(session, reference, payload);
+            Ok(())
+        }
+        Ok(Request::Call { .. }) => Err(Refusal::new(Code::NotFound, "there is no such method")),
         Ok(Request::Auth { token }) => session.authenticate(&token).map(|()| {
             let user = session.identity.user.as_ref().map(Name::as_str);
             reply(session, reference, &serde_json::json!({ "userId": user }).to_string());
@@ -153,14 +170,14 @@ fn publish(
     id: Option<&str>,
 ) -> Result<Option<Waiting>, Refusal> {
     let from = Some(&*session.outbox);
-    let (draft, decision) = session.app.draft(&session.identity, Publish { room, event, payload, id, from })?;
+    let (drafted, decision) = session.app.draft(&session.identity, Publish { room, event, payload, id, from })?;
     let reference = reference.map(|reference| reference.as_str().to_owned());
     if let Decision::Now(decision) = decision {
         decision?;
-        submit(session, under_way, reference, draft);
+        submit(session, under_way, reference, drafted);
         return Ok(None);
     }
-    Ok(Some(Waiting::Decision { reference, draft: Box::new(draft), decision }))
+    Ok(Some(Waiting::Decision { reference, drafted, decision }))
 }
 
 /// Publishes what had to be looked up, if that is allowed.
@@ -168,11 +185,11 @@ pub(crate) async fn decide(
     session: &Session,
     under_way: &UnderWay,
     reference: Option<String>,
-    draft: Draft,
+    drafted: Drafted,
     decision: Decision,
 ) {
     match session.app.decided(&session.identity, decision).await {
-        Ok(()) => submit(session, under_way, reference, draft),
+        Ok(()) => submit(session, under_way, reference, drafted),
         Err(refusal) => {
             let reference = reference.as_deref().and_then(Ref::read);
             session.outbox.push(refused(&session.outbox, reference, &refusal));
@@ -181,10 +198,10 @@ pub(crate) async fn decide(
 }
 
 /// Submits a publish; its reply follows when it is as durable as the room makes it.
-fn submit(session: &Session, under_way: &UnderWay, reference: Option<String>, draft: Draft) {
+fn submit(session: &Session, under_way: &UnderWay, reference: Option<String>, drafted: Drafted) {
     let outbox = Arc::clone(&session.outbox);
     let done = under_way.begin(&session.app, &session.outbox);
-    session.app.publish(draft, move |published| {
+    session.app.publish(drafted, move |published| {
         let reference = reference.as_deref().and_then(Ref::read);
         match published {
             Ok(published) => {
@@ -193,7 +210,7 @@ fn submit(session: &Session, under_way: &UnderWay, reference: Option<String>, dr
                     outbox.answer(encoded(&outbox, &Answer::Reply { reference, payload }));
                 }
             }
-            Err(error) => outbox.answer(refused(&outbox, reference, &error.into())),
+            Err(error) => outbox.answer(refused(&outbox, reference, &error)),
         }
         done();
     });
@@ -232,12 +249,74 @@ fn direct(
     Ok(())
 }
 
-fn call(session: &mut Session, reference: Option<Ref<'_>>, method: &str, payload: &str) -> Result<(), Refusal> {
-    match method {
-        // A browser cannot send a WebSocket ping: this is how it measures the way there and back.
-        "echo" => reply(session, reference, payload),
-        _ => return Err(Refusal::new(Code::NotFound, "there is no such method")),
+/// Puts a message of the chat under way; everything else that it is asked waits for its answer.
+fn call(
+    session: &Session,
+    under_way: &UnderWay,
+    reference: Option<Ref<'_>>,
+    method: &str,
+    payload: &str,
+) -> Result<Option<Waiting>, Refusal> {
+    let caller = Caller { identity: &session.identity, connection: Some(&session.outbox) };
+    let (call, decision) = session.app.call(caller, method, payload)?;
+    let reference = reference.map(|reference| reference.as_str().to_owned());
+    let (call, decision) = match (call.into_message(), decision) {
+        (Ok(message), Decision::Now(decision)) => {
+            decision?;
+            send(session, under_way, reference, message)?;
+            return Ok(None);
+        }
+        (Ok(message), decision) => (Call::of(message), decision),
+        (Err(call), decision) => (call, decision),
+    };
+    Ok(Some(Waiting::Call { reference, call: Box::new(call), decision }))
+}
+
+/// Answers what was asked of the chat, if that is allowed.
+pub(crate) async fn answer(
+    session: &Session,
+    under_way: &UnderWay,
+    reference: Option<String>,
+    call: Call,
+    decision: Decision,
+) {
+    let caller = Caller { identity: &session.identity, connection: Some(&session.outbox) };
+    let answered = async {
+        session.app.decided(&session.identity, decision).await?;
+        match call.into_message() {
+            Ok(message) => send(session, under_way, reference.clone(), message).map(|()| None),
+            Err(call) => session.app.chat()?.answer(caller, call).await.map(Some),
+        }
+    };
+    let answered = answered.await;
+    let reference = reference.as_deref().and_then(Ref::read);
+    match answered {
+        Ok(None) => {}
+        Ok(Some(payload)) => reply(session, reference, std::str::from_utf8(&payload).unwrap_or("{}")),
+        Err(refusal) => session.outbox.push(refused(&session.outbox, reference, &refusal)),
     }
+}
+
+fn send(
+    session: &Session,
+    under_way: &UnderWay,
+    reference: Option<String>,
+    message: NewMessage,
+) -> Result<(), Refusal> {
+    let (outbox, done) = (Arc::clone(&session.outbox), under_way.begin(&session.app, &session.outbox));
+    session.app.chat()?.send(message, move |sent| {
+        let reference = reference.as_deref().and_then(Ref::read);
+        match (sent, reference) {
+            (Ok(sent), Some(reference)) => {
+                let payload = chat::told(&sent);
+                let payload = std::str::from_utf8(&payload).unwrap_or("{}");
+                outbox.answer(encoded(&outbox, &Answer::Reply { reference, payload }));
+            }
+            (Ok(_), None) => {}
+            (Err(refusal), reference) => outbox.answer(refused(&outbox, reference, &refusal)),
+        }
+        done();
+    });
     Ok(())
 }
 

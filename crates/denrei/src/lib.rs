@@ -21,6 +21,7 @@
 mod admission;
 mod app;
 mod auth;
+mod chat;
 mod config;
 mod dispatch;
 mod facts;
@@ -44,12 +45,14 @@ use std::time::Duration;
 
 use axum::Router;
 use denrei_hub::{Backends, Class, Hub, Keep, Shard, Window};
+use denrei_store::Store;
 use tokio::net::TcpListener;
 
 pub use crate::admission::AllowOrigin;
 pub use crate::app::AllowRequest;
 use crate::app::{App, Rules};
 pub use crate::auth::{Algorithm, InvalidKey, Key, KeySet, KeySource, Revocation, Tokens};
+pub use crate::chat::ChatConfig;
 pub use crate::config::{Access, Config, Limits, Poll, Shutdown, SocketIo, Sse, WebSocket};
 pub use crate::front::Place;
 pub use crate::http::not_found;
@@ -90,25 +93,33 @@ impl Denrei {
     /// A server of these parts. The caller runs the shards, each on the runtime that serves its connections, and
     /// [`Denrei::run`] once. They end by a panic only, and should end the process with them: what is left would take
     /// connections and not write to them.
-    pub fn with(mut config: Config, parts: Parts) -> (Self, Vec<Shard>) {
+    pub fn with(mut config: Config, mut parts: Parts) -> (Self, Vec<Shard>) {
+        if let Some(store) = &parts.store {
+            parts.backends.store.get_or_insert_with(|| Arc::clone(store) as _);
+        }
         if parts.backends.store.is_none() {
             // What was taken back stays so until the server ends.
             let keep = Keep::Memory(Window { events: usize::MAX, age: Duration::MAX, bytes: usize::MAX });
             config.hub.classes.set("sys", Class { keep });
         }
         let encoders = wires::encoders(config.websocket.deflate, config.socketio.packets.attachments);
-        let Parts { backends, policy, allow_request, engine } = parts;
+        let Parts { backends, store, policy, allow_request, engine } = parts;
         let (hub, shards) = Hub::new(config.hub.clone(), encoders, backends);
-        let app = Arc::new(App::new(config, hub, Rules { policy, allow_request, engine }));
+        let app = Arc::new(App::new(config, hub, Rules { store, policy, allow_request, engine }));
         if app.config.socketio.enabled && app.config.socketio.admin {
             socketio::admin::install(&app);
         }
         (Self { app }, shards)
     }
 
-    /// Keeps house for as long as the server runs: rooms, keys, what was taken back.
+    /// Keeps house for as long as the server runs: rooms, keys, what was taken back, who is there.
     pub async fn run(self) {
-        tokio::join!(self.app.hub.clone().run(), self.app.auth.run(&self.app.hub));
+        let chat = async {
+            if let Some(chat) = &self.app.chat {
+                chat.run().await;
+            }
+        };
+        tokio::join!(self.app.hub.clone().run(), self.app.auth.run(&self.app.hub), chat);
     }
 
     /// Waits until the server knows who may come in: until it has read what was taken back. Needs [`Denrei::run`]. Who
@@ -175,6 +186,8 @@ impl Denrei {
 pub struct Parts {
     /// What keeps rooms and joins the server with others.
     pub backends: Backends,
+    /// Keeps the chat, and stored rooms if `backends` does not say what does; none for no chat.
+    pub store: Option<Arc<Store>>,
     /// The application's rules.
     pub policy: Box<dyn Policy>,
     /// Who may begin a Socket.IO session; none asks nobody.
@@ -185,6 +198,12 @@ pub struct Parts {
 
 impl Default for Parts {
     fn default() -> Self {
-        Self { backends: Backends::default(), policy: Box::new(OpenPolicy), allow_request: None, engine: None }
+        Self {
+            backends: Backends::default(),
+            store: None,
+            policy: Box::new(OpenPolicy),
+            allow_request: None,
+            engine: None,
+        }
     }
 }

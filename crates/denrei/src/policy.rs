@@ -22,6 +22,39 @@ pub enum Action<'a> {
     Read(&'a RoomName),
     /// Publish an event to a room.
     Publish(&'a RoomName, &'a str),
+    /// Do something in a chat room, of this log, by a method such as `chat.kick`.
+    Chat(&'a RoomName, &'static str),
+}
+
+impl<'a> Action<'a> {
+    /// The room that it is about.
+    pub fn room(self) -> &'a RoomName {
+        match self {
+            Self::Read(room) | Self::Publish(room, _) | Self::Chat(room, _) => room,
+        }
+    }
+
+    /// Whether it only reads, or is what readers do.
+    pub fn reads(self) -> bool {
+        const READING: [&str; 11] = [
+            "chat.room",
+            "chat.join",
+            "chat.leave",
+            "chat.members",
+            "chat.bans",
+            "chat.history",
+            "chat.message",
+            "chat.receipts",
+            "chat.markRead",
+            "chat.markDelivered",
+            "chat.markUnread",
+        ];
+        match self {
+            Self::Read(_) => true,
+            Self::Publish(..) => false,
+            Self::Chat(_, method) => READING.contains(&method),
+        }
+    }
 }
 
 /// Decides what clients may do. Applications bring their own, on top of the house's rules, which always hold.
@@ -104,7 +137,7 @@ pub(crate) fn check(
 }
 
 fn house(shared: impl FnOnce(&str) -> Share, identity: &Identity, action: Action<'_>) -> Result<(), Refusal> {
-    let (Action::Read(room) | Action::Publish(room, _)) = action;
+    let room = action.room();
     let (share, name) = match shared_room(room) {
         Some((namespace, room)) => (shared(namespace), room.unwrap_or_default()),
         None => (Share::Publish, room.as_str()),
@@ -116,6 +149,8 @@ fn house(shared: impl FnOnce(&str) -> Share, identity: &Identity, action: Action
             Err(Refusal::new(Code::Forbidden, "this room is written by its namespace only"))
         }
         Action::Publish(_, event) => publish(name, event),
+        // The room's own rules hold, in the transaction that does it.
+        Action::Chat(..) => Ok(()),
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::app::{App, Open};
 use crate::auth::Standing;
+use crate::chat::Caller;
 use crate::identity::Identity;
 use crate::link::{Link, Woke};
 use crate::policy::Action;
@@ -36,6 +37,8 @@ pub(crate) struct Session {
 
 struct Joined {
     reader: Reader,
+    /// How it is told: one connection may be in a room in several ways.
+    dialect: Dialect,
     /// Where the room stood at the last heartbeat: everything up to there has gone out.
     mark: Position,
     /// The position that the client was last told.
@@ -153,32 +156,53 @@ impl Session {
 
     /// Becomes a reader of a room; not written to before [`Session::follow`]. Joining again begins anew.
     pub(crate) async fn join(&mut self, room: &RoomName, echo: bool) -> Result<&Reader, Refusal> {
-        self.app.decided(&self.identity, self.app.check(&self.identity, Action::Read(room))).await?;
+        let identity = self.identity.clone();
+        self.join_as(&identity, room, echo, Dialect::default()).await
+    }
+
+    /// The same as whom the client is in one of its namespaces, told in its words.
+    pub(crate) async fn join_as(
+        &mut self,
+        identity: &Identity,
+        room: &RoomName,
+        echo: bool,
+        dialect: Dialect,
+    ) -> Result<&Reader, Refusal> {
+        let decision = {
+            let caller = Caller { identity, connection: Some(&self.outbox) };
+            self.app.check(caller, Action::Read(room))
+        };
+        self.app.decided(identity, decision).await?;
         let limit = self.app.config.limits.rooms;
-        if self.rooms.len() >= limit && self.joined(room).is_none() {
+        if self.rooms.len() >= limit && self.joined(room, dialect).is_none() {
             let sentence = format!("a connection joins at most {limit} rooms");
             return Err(Refusal::new(Code::TooManyRooms, sentence));
         }
         // Who joins again stays a member whatever becomes of the log: a room that is known here need not be looked up.
-        let _known = match self.joined(room) {
+        let _known = match self.joined(room, dialect) {
             Some(_) => Some(self.app.hub.watch(room).await?),
             None => None,
         };
-        self.leave(room);
-        let reader = self.app.hub.attach(&self.outbox, room, echo, Dialect::default()).await?;
+        self.leave_as(room, dialect);
+        let reader = self.app.hub.attach(&self.outbox, room, echo, dialect).await?;
         let place = reader.place().clone();
         if self.rooms.len() == self.rooms.capacity() {
             // Most sessions are in one room or two, and the vector would begin with four.
             self.rooms.reserve_exact(self.rooms.len().max(1));
         }
-        self.rooms.push(Joined { reader, mark: place.clone(), told: place });
+        self.rooms.push(Joined { reader, dialect, mark: place.clone(), told: place });
         Ok(&self.rooms[self.rooms.len() - 1].reader)
     }
 
     /// Begins to receive a room that was joined: what follows `since`, or what follows the join.
     pub(crate) fn follow(&mut self, room: &RoomName, since: Option<Position>) {
-        if !self.replay(room, since)
-            && let Some(joined) = self.joined(room)
+        self.follow_as(room, Dialect::default(), since);
+    }
+
+    /// The same for a room that was joined in these words.
+    pub(crate) fn follow_as(&mut self, room: &RoomName, dialect: Dialect, since: Option<Position>) {
+        if !self.replay_as(room, dialect, since)
+            && let Some(joined) = self.joined(room, dialect)
         {
             joined.reader.live();
         }
@@ -186,27 +210,53 @@ impl Session {
 
     /// Begins to page the log of a room from a place; false when there is nothing to begin with.
     pub(crate) fn replay(&mut self, room: &RoomName, since: Option<Position>) -> bool {
-        let Some(joined) = self.joined(room).filter(|joined| joined.reader.keeps_log()) else { return false };
-        let Some(since) = since else { return false };
-        self.cursors.push(joined.reader.cursor(since));
+        self.replay_as(room, Dialect::default(), since)
+    }
+
+    fn replay_as(&mut self, room: &RoomName, dialect: Dialect, since: Option<Position>) -> bool {
+        let joined = self.joined(room, dialect).filter(|joined| joined.reader.keeps_log());
+        let (Some(joined), Some(since)) = (joined, since) else { return false };
+        let cursor = joined.reader.cursor(since);
+        self.cursors.push(cursor);
         true
     }
 
     /// Leaves a room; false when it was not in it.
     pub(crate) fn leave(&mut self, room: &RoomName) -> bool {
-        self.cursors.retain(|cursor| cursor.room() != room);
-        let at = self.rooms.iter().position(|joined| joined.reader.room() == room);
-        at.map(|at| self.rooms.swap_remove(at)).is_some()
+        self.leave_as(room, Dialect::default())
+    }
+
+    /// The same for a room that was joined in these words.
+    pub(crate) fn leave_as(&mut self, room: &RoomName, dialect: Dialect) -> bool {
+        let before = self.rooms.len();
+        self.retain(|joined| joined.reader.room() != room || joined.dialect != dialect);
+        self.rooms.len() < before
+    }
+
+    /// Leaves all rooms that it has joined in these words.
+    pub(crate) fn leave_all_as(&mut self, dialect: Dialect) {
+        self.retain(|joined| joined.dialect != dialect);
     }
 
     /// Leaves all rooms.
     pub(crate) fn leave_all(&mut self) {
-        self.cursors.clear();
-        self.rooms.clear();
+        self.retain(|_| false);
     }
 
-    fn joined(&self, room: &RoomName) -> Option<&Joined> {
-        self.rooms.iter().find(|joined| joined.reader.room() == room)
+    fn retain(&mut self, keep: impl Fn(&Joined) -> bool) {
+        let stays =
+            |cursor: &Cursor| self.rooms.iter().any(|joined| joined.reader.key() == cursor.reader() && keep(joined));
+        self.cursors.retain(stays);
+        self.rooms.retain(keep);
+    }
+
+    fn joined(&self, room: &RoomName, dialect: Dialect) -> Option<&Joined> {
+        self.rooms.iter().find(|joined| joined.reader.room() == room && joined.dialect == dialect)
+    }
+
+    /// How many rooms it is in.
+    pub(crate) fn rooms(&self) -> usize {
+        self.rooms.len()
     }
 
     /// Looks at what the session was told since the last call.
@@ -218,6 +268,7 @@ impl Session {
                 Notice::Heartbeat if attention.is_none() => attention = Some(Attention::Heartbeat),
                 Notice::Heartbeat => {}
                 // What ends the session comes before it, and the heartbeat comes again.
+                Notice::Expelled(room) => self.retain(|joined| *joined.reader.room() != room),
                 Notice::Due if matches!(attention, Some(Attention::Shutdown | Attention::Overflow)) => {}
                 Notice::Due => attention = Some(Attention::Due),
                 Notice::Shutdown => attention = Some(Attention::Shutdown),
@@ -241,14 +292,16 @@ impl Session {
 
     /// Pages one log once, and queues what it gives as `encode` writes it. A cursor that has arrived at the head is
     /// given back: [`Cursor::live`] is next.
-    pub(crate) async fn page(&mut self, encode: impl Fn(&App, Wire, Owed<'_>) -> Bytes) -> Option<Cursor> {
+    pub(crate) async fn page(&mut self, encode: impl Fn(&App, Wire, Dialect, Owed<'_>) -> Bytes) -> Option<Cursor> {
         let wire = self.outbox.wire();
         self.pause = None;
         let cursor = self.cursors.first_mut()?;
+        let joined = self.rooms.iter().find(|joined| joined.reader.key() == cursor.reader());
+        let dialect = joined.map(|joined| joined.dialect).unwrap_or_default();
         match cursor.next().await {
             Ok(Found::Messages(messages)) => {
                 for message in &messages {
-                    self.outbox.push(encode(&self.app, wire, Owed::Message(message)));
+                    self.outbox.push(encode(&self.app, wire, dialect, Owed::Message(message)));
                 }
                 // The rooms take turns.
                 self.cursors.rotate_left(1);
@@ -256,7 +309,7 @@ impl Session {
             Ok(Found::Gap { from, to, epoch }) => {
                 let to = Position { epoch, seq: to };
                 let gap = Owed::Gap(cursor.room(), from.0, &to);
-                self.outbox.push(encode(&self.app, wire, gap));
+                self.outbox.push(encode(&self.app, wire, dialect, gap));
             }
             Ok(Found::Head) => return Some(self.cursors.remove(0)),
             Err(error) => {

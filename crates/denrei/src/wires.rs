@@ -1,6 +1,7 @@
 //! How messages look on each kind of connection: the one place where the hub's message meets the protocols.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use denrei_hub::{Dialect, Emit, Encode, Encoders, Kind, Message, Name, Wire};
@@ -9,6 +10,8 @@ use denrei_proto::native::{Event, Syntax};
 use denrei_proto::socketio::{Args, Outgoing, Parser};
 use denrei_proto::sse::{self, Carriage, Format};
 use denrei_proto::ws::{self, DeflateConfig, FrameWriter, Opcode};
+
+use serde_json::value::RawValue;
 
 use crate::socketio::shared_room;
 use crate::transport::sse::marks;
@@ -47,6 +50,9 @@ pub(crate) fn syntax(wire: Wire) -> Syntax {
 pub(crate) const ROOMS: Dialect = Dialect(0);
 /// How a socket of an application's namespace is told what is emitted there.
 pub(crate) const EMITS: Dialect = Dialect(1);
+
+/// How a client in namespace `/chat` of Socket.IO is told what happens in rooms of the chat.
+pub(crate) const CHAT: Dialect = Dialect(2);
 
 /// What the bytes of a Socket.IO client are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -173,16 +179,20 @@ fn speak(speech: Speech, message: &Message, dialect: Dialect, most: u32, deflate
     let event = message.event.as_str();
     let args = match (&message.kind, dialect) {
         (Kind::Emit(emit), _) => Args::trusted(message.payload.clone(), emit.attachments.clone()),
-        (Kind::Broadcast | Kind::Direct, ROOMS) => with_meta(message, most),
-        (Kind::Broadcast | Kind::Direct, _) => plain_args(&[b"[", &*message.payload, b"]"].concat(), most),
+        (_, CHAT) => Args::trusted(in_chat(message).into(), Vec::new()),
+        (Kind::Broadcast | Kind::Direct | Kind::Signal, ROOMS) => with_meta(message, most),
+        (Kind::Broadcast | Kind::Direct | Kind::Signal, _) => {
+            plain_args(&[b"[", &*message.payload, b"]"].concat(), most)
+        }
     };
     let namespace = match shared_room(&message.room) {
+        _ if dialect == CHAT => "/chat",
         Some((namespace, _)) if dialect != ROOMS => namespace,
         _ => "/",
     };
     let (id, offset) = match &message.kind {
         Kind::Emit(emit) => (emit.ack, emit.offset.as_ref().map(ToString::to_string)),
-        Kind::Broadcast | Kind::Direct => (None, None),
+        Kind::Broadcast | Kind::Direct | Kind::Signal => (None, None),
     };
     let plain = matches!(&message.kind, Kind::Emit(emit) if emit.uncompressed);
     let speech = if plain { speech.uncompressed() } else { speech };
@@ -216,6 +226,30 @@ fn with_meta(message: &Message, most: u32) -> Args {
     };
     let meta = serde_json::to_string(&meta).expect("texts and numbers have a form in JSON");
     plain_args(&[b"[", &*message.payload, b",", meta.as_bytes(), b"]"].concat(), most)
+}
+
+/// What happens in a room of the chat, in the words of Socket.IO's tutorials (seed §5.2), and where it stands in the log.
+fn in_chat(message: &Message) -> Vec<u8> {
+    let payload = std::str::from_utf8(&message.payload).unwrap_or("null");
+    let Ok(fields) = serde_json::from_str::<BTreeMap<&str, &RawValue>>(payload) else {
+        return format!("[{payload}]").into();
+    };
+    let tells_message = matches!(message.event.as_str(), "message" | "messageUpdated");
+    let mut told = String::from("[{");
+    for (name, value) in &fields {
+        let name = match *name {
+            "roomId" if tells_message => "room",
+            "userId" if tells_message => "from",
+            "content" if tells_message => "text",
+            name => name,
+        };
+        told.push_str(&format!("{}{}:{value}", if told.len() > 2 { "," } else { "" }, serde_json::json!(name)));
+    }
+    if message.seq.0 > 0 {
+        told.push_str(&format!(",\"seq\":{},\"epoch\":\"{}\"", message.seq, message.epoch));
+    }
+    told.push_str("}]");
+    told.into()
 }
 
 /// Arguments of JSON that may hold binary as text. With more attachments than clients take it stays text: they would end
@@ -260,7 +294,7 @@ fn frame(syntax: Syntax, message: &Message) -> FrameWriter {
     event(message, |event| {
         let mut writer = FrameWriter::with_capacity(event.length());
         match message.kind {
-            Kind::Broadcast | Kind::Emit(_) => event.write_broadcast(syntax, writer.buffer()),
+            Kind::Broadcast | Kind::Signal | Kind::Emit(_) => event.write_broadcast(syntax, writer.buffer()),
             Kind::Direct => event.write_direct(syntax, writer.buffer()),
         }
         writer

@@ -221,6 +221,11 @@ pub(crate) fn text(row: &tokio_postgres::Row, column: usize) -> Result<Option<&s
     row.try_get(column).map_err(|error| Fault::Operation(error.to_string().into()))
 }
 
+pub(crate) fn is_there(row: &tokio_postgres::Row, column: usize) -> Result<bool, Fault> {
+    let integer = row.try_get::<_, Option<i64>>(column).map_err(|error| Fault::Operation(error.to_string().into()))?;
+    Ok(integer.is_some())
+}
+
 pub(crate) fn bytes(row: &tokio_postgres::Row, column: usize) -> Result<&[u8], Fault> {
     row.try_get(column).map_err(|error| Fault::Operation(error.to_string().into()))
 }

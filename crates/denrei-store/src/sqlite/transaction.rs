@@ -100,6 +100,10 @@ pub(crate) fn text<'r>(row: &'r rusqlite::Row<'_>, column: usize) -> Result<Opti
     text.map_err(|error| Fault::Operation(format!("column {column}: {error}").into()))
 }
 
+pub(crate) fn is_there(row: &rusqlite::Row<'_>, column: usize) -> Result<bool, Fault> {
+    Ok(row.get_ref(column)? != ValueRef::Null)
+}
+
 pub(crate) fn bytes<'r>(row: &'r rusqlite::Row<'_>, column: usize) -> Result<&'r [u8], Fault> {
     let bytes = row.get_ref(column)?.as_blob();
     bytes.map_err(|error| Fault::Operation(format!("column {column}: {error}").into()))

@@ -82,11 +82,11 @@ fn spans_at_the_edges_are_answered(place: &Place) {
         append(&store, draft("feed:a", &at.to_string()));
     }
     let page = |span| numbers(&read(&store, &name("feed:a"), span));
-    assert_eq!(page(Span::After(Seq(0), 0)), []);
-    assert_eq!(page(Span::Newest(0)), []);
+    assert!(page(Span::After(Seq(0), 0)).is_empty());
+    assert!(page(Span::Newest(0)).is_empty());
     assert_eq!(page(Span::After(Seq(0), usize::MAX)), [1, 2, 3]);
     assert_eq!(page(Span::Newest(usize::MAX)), [1, 2, 3]);
-    assert_eq!(page(Span::After(Seq(u64::MAX), 10)), []);
+    assert!(page(Span::After(Seq(u64::MAX), 10)).is_empty());
 }
 
 fn a_duplicate_within_one_group_reports_the_first_as_it_was_sent(place: &Place) {

@@ -6,6 +6,7 @@ mod proxy;
 mod server;
 
 mod bounds;
+mod chat;
 mod children;
 mod concurrency;
 mod contents;

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::{body, streams};
 use crate::app::{App, Publish};
 use crate::auth::Standing;
+use crate::chat::{Caller, is_chat};
 use crate::facts::Facts;
 use crate::identity::Identity;
 use crate::policy::Action;
@@ -148,11 +149,16 @@ async fn answer(
     shape: Shape,
 ) -> Result<Response, Refusal> {
     app.limiter.pass(identity, Asking::Poll)?;
-    app.decided(identity, app.check(identity, Action::Read(room))).await?;
+    let caller = Caller { identity, connection: None };
+    app.decided(identity, app.check(caller, Action::Read(room))).await?;
     let found = find(app, room, &query).await?;
     if let Standing::Over(refusal) = app.auth.standing(identity) {
         // It waited for long.
         return Err(refusal);
+    }
+    if query.wait.is_some() && is_chat(room) {
+        // And may have been shown out.
+        app.decided(identity, app.check(caller, Action::Read(room))).await?;
     }
     let next = found.next.to_string();
     if found.messages.is_empty() && !found.gap && query.wait.is_some() {

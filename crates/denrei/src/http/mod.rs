@@ -20,6 +20,7 @@ use crate::refusal::Refusal;
 
 mod admin;
 mod body;
+mod chat;
 mod events;
 mod health;
 mod socketio;
@@ -34,6 +35,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/messages", get(events::messages))
         .route("/api/events", get(events::events))
         .route("/api/admin/revocations", post(admin::revoke))
+        .merge(chat::routes())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), identify));
     let mut router = Router::new().merge(api).route("/health", get(health::health));
     if app.config.socketio.enabled {
@@ -65,7 +67,7 @@ async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     let preflight = parts.method == Method::OPTIONS && facts.one("access-control-request-method").is_some();
     let mut response = if preflight {
         let allowed = [
-            ("access-control-allow-methods", "GET, POST"),
+            ("access-control-allow-methods", "GET, POST, PUT, PATCH, DELETE"),
             ("access-control-allow-headers", "authorization, content-type, if-none-match, last-event-id"),
             ("access-control-max-age", "600"),
         ];

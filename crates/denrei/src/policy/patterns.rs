@@ -66,7 +66,7 @@ impl Who {
 
 impl Policy for PatternPolicy {
     fn allow(&self, identity: &Identity, action: Action<'_>) -> Decision {
-        let (Action::Read(room) | Action::Publish(room, _)) = action;
+        let room = action.room();
         let user = identity.user.as_ref().map(Name::as_str);
         let Some(rule) = self.rules.iter().find(|rule| fits(&rule.rooms, room.as_str(), user)) else {
             // What is some user's own, by a rule, is nobody else's, unless another rule says so.
@@ -76,7 +76,7 @@ impl Policy for PatternPolicy {
                 false => Decision::allowed(),
             };
         };
-        let who = if matches!(action, Action::Read(_)) { &rule.read } else { &rule.publish };
+        let who = if action.reads() { &rule.read } else { &rule.publish };
         if who.iter().any(|who| who.is(identity)) {
             return Decision::allowed();
         }

@@ -13,7 +13,7 @@ use crate::refusal::Refusal;
 
 /// Asks an address whether somebody may do something, after another policy has said yes.
 ///
-/// It is sent `{"action": "read" | "publish", "room", "event"?, "userId"?, "roles", "address"?}` by POST, and answers
+/// It is sent `{"action": "read" | "publish" | "chat.METHOD", "room", "event"?, "userId"?, "roles", "address"?}` by POST, and answers
 /// `{"allow": true}`, or `{"allow": false, "error"?}` with a sentence for the client. Who it asks can tell by a secret in
 /// the address.
 #[derive(Debug)]
@@ -64,8 +64,14 @@ impl<P: Policy> Policy for Webhook<P> {
         let first = self.first.allow(identity, action);
         let (name, room, event) = match action {
             Action::Read(room) => ("read", room, None),
-            Action::Publish(room, event) if self.publishing => ("publish", room, Some(event)),
-            Action::Publish(..) => return first,
+            Action::Publish(..) | Action::Chat(_, "chat.send") if !self.publishing => return first,
+            Action::Publish(room, event) => ("publish", room, Some(event)),
+            // What keeps up with a conversation is no decision of its own: who reads and writes was asked about.
+            Action::Chat(
+                _,
+                "chat.typing" | "chat.stopTyping" | "chat.markRead" | "chat.markDelivered" | "chat.markUnread",
+            ) => return first,
+            Action::Chat(room, method) => (method, room, None),
         };
         if let Decision::Now(Err(_)) = first {
             return first;

@@ -109,7 +109,7 @@ async fn report(app: Weak<App>, socket: Socket, server: String, started: Instant
         });
         let namespaces = app.io.namespaces();
         let described = |name: &str, sockets: usize| json!({ "name": name, "socketsCount": sockets });
-        let rooms = (!app.io.takes_root()).then(|| described("/", tally.in_rooms.load(Ordering::Relaxed)));
+        let rooms = (!app.io.takes("/")).then(|| described("/", tally.in_rooms.load(Ordering::Relaxed)));
         let namespaces = namespaces.iter().map(|namespace| described(namespace.name(), namespace.socket_count()));
         let (clients, polling) = app.desks.counts();
         let stats = json!({

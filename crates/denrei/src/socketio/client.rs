@@ -25,9 +25,9 @@ use crate::socketio::desk::Desk;
 use crate::socketio::engine;
 use crate::socketio::lane::{Lane, Order};
 use crate::socketio::opening::Caller;
-use crate::socketio::rooms::{self, Asked};
 use crate::socketio::{Handshake, Reason, Socket};
-use crate::wires::Speech;
+use crate::socketio::{chat, rooms};
+use crate::wires::{CHAT, ROOMS, Speech};
 
 /// A request that waits for the engine's answer.
 pub(super) type Request = oneshot::Sender<Response>;
@@ -77,6 +77,8 @@ enum Seat {
     Left,
     /// In the namespace of rooms.
     Rooms { _counted: InRooms },
+    /// In the chat, as somebody.
+    Chat(Box<Identity>),
 }
 
 /// An event of a client that is not let in yet.
@@ -109,6 +111,12 @@ impl Drop for InRooms {
     fn drop(&mut self) {
         self.0.desks.tally.in_rooms.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// What a client asks of one of the house's own namespaces, and takes a while.
+enum Asked {
+    Rooms(rooms::Asked),
+    Chat(chat::Asked),
 }
 
 /// A message that came behind something that takes a while.
@@ -280,8 +288,12 @@ impl Client {
 
     /// Does what the client asked and what it has said since, in its order. False ends the connection.
     pub(super) async fn catch_up(&mut self) -> bool {
-        if let Some(asked) = self.asked.take() {
-            rooms::answer(&mut self.session, &self.under_way, &self.lane, asked).await;
+        match self.asked.take() {
+            Some(Asked::Rooms(asked)) => {
+                rooms::answer(&mut self.session, &self.under_way, &self.lane, asked).await;
+            }
+            Some(Asked::Chat(asked)) => chat::answer(&mut self.session, &self.under_way, &self.lane, asked).await,
+            None => {}
         }
         while self.asked.is_none()
             && let Some(late) = self.late.pop_front()
@@ -376,7 +388,7 @@ impl Client {
                 true
             }
             (Say::Disconnect, Some(Seat::Rooms { .. })) => {
-                self.session.leave_all();
+                self.session.leave_all_as(ROOMS);
                 self.seats.retain(|(name, _)| **name != *namespace);
                 true
             }
@@ -390,8 +402,19 @@ impl Client {
                 }
                 true
             }
+            (Say::Disconnect, Some(Seat::Chat(_))) => {
+                self.session.leave_all_as(CHAT);
+                self.seats.retain(|(name, _)| **name != *namespace);
+                true
+            }
+            (Say::Event { id, name, args }, Some(Seat::Chat(identity))) => {
+                let who = (&mut **identity, &self.under_way, &self.lane);
+                self.asked = chat::event(&mut self.session, who, id, &name, &args).map(Asked::Chat);
+                !self.session.is_abused()
+            }
             (Say::Event { id, name, args }, Some(Seat::Rooms { .. })) => {
-                self.asked = rooms::event(&mut self.session, &self.under_way, &self.lane, id, &name, &args);
+                let asked = rooms::event(&mut self.session, &self.under_way, &self.lane, id, &name, &args);
+                self.asked = asked.map(Asked::Rooms);
                 !self.session.is_abused()
             }
             (Say::Ack { id, args }, Some(Seat::Socket(socket))) => {
@@ -399,7 +422,7 @@ impl Client {
                 true
             }
             // Nothing is asked of the client there.
-            (Say::Ack { .. }, Some(Seat::Rooms { .. })) => true,
+            (Say::Ack { .. }, Some(Seat::Rooms { .. } | Seat::Chat(_))) => true,
             // Node ends a client that speaks to a namespace it is not in, joins one twice, or says what servers say.
             _ => false,
         }
@@ -431,7 +454,7 @@ impl Client {
         };
         let app = Arc::clone(&self.session.app);
         let name: Arc<str> = namespace.into();
-        if namespace == "/" && app.config.socketio.rooms && !app.io.takes_root() {
+        if namespace == "/" && app.config.socketio.rooms && !app.io.takes(namespace) {
             self.session.identify(handshake.identity().clone());
             rooms::enter(&self.session, &self.lane);
             self.seats.push((name, Seat::Rooms { _counted: InRooms::new(&app) }));
@@ -439,6 +462,13 @@ impl Client {
             return;
         }
         self.session.answer_for(handshake.identity());
+        if namespace == chat::NAMESPACE && app.chat.is_some() && !app.io.takes(namespace) {
+            let identity = handshake.identity().clone();
+            self.asked = Some(Asked::Chat(chat::enter(&self.session, &self.lane, &identity)));
+            self.seats.push((name, Seat::Chat(Box::new(identity))));
+            self.join_by = None;
+            return;
+        }
         self.seats.push((name, Seat::Waiting(Vec::new())));
         app.io.connect(&self.lane, &handshake, namespace, auth);
         // Where nobody had to be asked, the answer is there already.
@@ -534,6 +564,7 @@ impl Client {
             let standing = match seat {
                 Seat::Socket(socket) => socket.standing(&self.session),
                 Seat::Rooms { .. } => self.session.standing(&self.session.identity),
+                Seat::Chat(identity) => self.session.standing(identity),
                 Seat::Waiting(_) | Seat::Left => continue,
             };
             let (event, data) = match &standing {
@@ -547,7 +578,7 @@ impl Client {
                 match seat {
                     Seat::Socket(socket) => socket.disconnect(false),
                     _ => {
-                        self.session.leave_all();
+                        self.session.leave_all_as(if **name == *chat::NAMESPACE { CHAT } else { ROOMS });
                         // What it asked is not done any more.
                         self.asked = None;
                         self.lane.send(&Outgoing::disconnect(name));
@@ -567,7 +598,7 @@ impl Client {
         for (name, seat) in &mut self.seats {
             match seat {
                 Seat::Socket(socket) => socket.disconnect(false),
-                Seat::Rooms { .. } => self.lane.send(&Outgoing::disconnect(name)),
+                Seat::Rooms { .. } | Seat::Chat(_) => self.lane.send(&Outgoing::disconnect(name)),
                 // Who is let in only now is looked at again when the connection ends.
                 Seat::Waiting(_) | Seat::Left => continue,
             }

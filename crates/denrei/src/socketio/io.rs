@@ -192,9 +192,9 @@ impl Io {
         all
     }
 
-    /// Whether `/` is the application's, and not served by the built-in rooms.
-    pub(crate) fn takes_root(&self) -> bool {
-        self.has("/") || !self.0.middlewares.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    /// Whether a namespace is the application's, and not served by the house.
+    pub(crate) fn takes(&self, namespace: &str) -> bool {
+        self.has(namespace) || !self.0.middlewares.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// `/` for someone who registers something there: from now on it is the application's.

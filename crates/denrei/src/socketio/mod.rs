@@ -45,6 +45,7 @@ pub(crate) mod admin;
 mod args;
 pub(crate) mod bundle;
 pub(crate) mod channel;
+mod chat;
 mod client;
 mod cluster;
 pub(crate) mod connection;

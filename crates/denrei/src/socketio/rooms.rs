@@ -6,21 +6,21 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use denrei_hub::{Draft, Name, Position, Published, RoomName};
+use denrei_hub::{Dialect, Name, Position, Published, RoomName, Wire};
 use denrei_proto::codes::Code;
 use denrei_proto::engineio::Version;
 use denrei_proto::socketio::{Args, Outgoing};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::app::{App, Publish};
+use crate::app::{App, Drafted, Publish};
 use crate::dispatch::UnderWay;
 use crate::policy::Decision;
 use crate::rates::Asking;
 use crate::refusal::Refusal;
 use crate::session::{Owed, Session};
 use crate::socketio::lane::Lane;
-use crate::wires::{ROOMS, Speech};
+use crate::wires::{CHAT, Speech};
 
 /// What takes a while: the client's next words wait for it.
 pub(crate) struct Asked {
@@ -31,7 +31,7 @@ pub(crate) struct Asked {
 enum What {
     Join(RoomName, Option<Position>),
     /// To publish, until somebody has looked up whether the client may.
-    Publish(Box<Draft>, Decision),
+    Publish(Drafted, Decision),
 }
 
 /// The client has come.
@@ -66,7 +66,7 @@ pub(crate) fn event(
                 Ok(())
             }
             Ok((_, Decision::Now(refused))) => refused,
-            Ok((draft, later)) => return Some(Asked { ack, what: What::Publish(Box::new(draft), later) }),
+            Ok((draft, later)) => return Some(Asked { ack, what: What::Publish(draft, later) }),
             Err(refusal) => Err(refusal),
         },
         "auth" => authenticate(session, &json).map(|answer| answer_with(lane, ack, &answer)),
@@ -87,7 +87,7 @@ pub(crate) async fn answer(session: &mut Session, under_way: &UnderWay, lane: &A
         What::Join(room, since) => (room, since),
         What::Publish(draft, decision) => {
             return match session.app.decided(&session.identity, decision).await {
-                Ok(()) => submit(session, under_way, lane, ack, *draft),
+                Ok(()) => submit(session, under_way, lane, ack, draft),
                 Err(refusal) => refuse(lane, ack, &refusal),
             };
         }
@@ -109,16 +109,20 @@ pub(crate) async fn answer(session: &mut Session, under_way: &UnderWay, lane: &A
 }
 
 /// What is owed to a reader that pages the log.
-pub(crate) fn owed(app: &App, wire: denrei_hub::Wire, owed: Owed<'_>) -> Bytes {
+pub(crate) fn owed(app: &App, wire: Wire, dialect: Dialect, owed: Owed<'_>) -> Bytes {
     match owed {
-        Owed::Message(message) => app.hub.frame(message, wire, ROOMS),
+        Owed::Message(message) => app.hub.frame(message, wire, dialect),
         Owed::Gap(room, from, to) => {
+            let (namespace, room) = match dialect {
+                CHAT => ("/chat", crate::chat::short(room)),
+                _ => ("/", room.as_str()),
+            };
             let gap = serde_json::json!([{
-                "room": room.as_str(), "from": from, "to": to.seq.0, "epoch": to.epoch.as_str()
+                "room": room, "from": from, "to": to.seq.0, "epoch": to.epoch.as_str()
             }]);
             let args = Args::trusted(gap.to_string().into(), Vec::new());
             let deflate = app.config.websocket.deflate.unwrap_or_default();
-            let packet = Outgoing::event("/", None, "gap", &args, None);
+            let packet = Outgoing::event(namespace, None, "gap", &args, None);
             Speech::of(wire).map_or_else(Bytes::new, |speech| speech.packet(&packet, &deflate))
         }
     }
@@ -154,7 +158,7 @@ fn authenticate(session: &mut Session, json: &[u8]) -> Result<serde_json::Value,
     Ok(serde_json::json!({ "userId": session.identity.user.as_ref().map(Name::as_str) }))
 }
 
-fn publish(session: &mut Session, json: &[u8]) -> Result<(Draft, Decision), Refusal> {
+fn publish(session: &mut Session, json: &[u8]) -> Result<(Drafted, Decision), Refusal> {
     #[derive(Deserialize, Default)]
     struct Options {
         id: Option<String>,
@@ -177,15 +181,15 @@ fn publish(session: &mut Session, json: &[u8]) -> Result<(Draft, Decision), Refu
     session.app.draft(&session.identity, publish)
 }
 
-fn submit(session: &Session, under_way: &UnderWay, lane: &Arc<Lane>, ack: Option<u64>, draft: Draft) {
+fn submit(session: &Session, under_way: &UnderWay, lane: &Arc<Lane>, ack: Option<u64>, drafted: Drafted) {
     let (lane, done) = (Arc::clone(lane), under_way.begin(&session.app, &session.outbox));
-    session.app.publish(draft, move |published| {
+    session.app.publish(drafted, move |published| {
         match published {
             Ok(Published { position: Position { epoch, seq }, duplicate }) => {
                 let payload = serde_json::json!({ "seq": seq.0, "epoch": epoch.as_str(), "duplicate": duplicate });
                 answer_with(&lane, ack, &payload);
             }
-            Err(error) => refuse(&lane, ack, &error.into()),
+            Err(error) => refuse(&lane, ack, &error),
         }
         done();
     });

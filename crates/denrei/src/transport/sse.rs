@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 
 use crate::app::{App, Open, client_id};
 use crate::auth::Standing;
+use crate::chat::Caller;
 use crate::facts::Facts;
 use crate::identity::Identity;
 use crate::link::{Link, Woke};
@@ -53,7 +54,8 @@ pub(crate) fn open(app: &App, facts: &Facts<'_>, identity: Identity) -> Result<O
     }
     for room in &rooms {
         // What has to be looked up is, when the room is joined.
-        if let Decision::Now(decision) = app.check(&identity, Action::Read(room)) {
+        if let Decision::Now(decision) = app.check(Caller { identity: &identity, connection: None }, Action::Read(room))
+        {
             decision?;
         }
     }
@@ -224,6 +226,9 @@ impl Stream {
             }
             Some(Attention::Overflow) | None => {}
         }
+        if self.session.rooms() < self.rooms.len() {
+            return self.expelled();
+        }
         if self.session.is_behind()
             && let Some(cursor) = Box::pin(self.session.page(encode)).await
         {
@@ -256,6 +261,14 @@ impl Stream {
                 Err(io::ErrorKind::PermissionDenied.into())
             }
         }
+    }
+
+    /// The client may not read one of its rooms any more: the stream that it asked for is none.
+    fn expelled(&mut self) -> io::Result<()> {
+        let refusal = Refusal::new(Code::Forbidden, "a room of this stream may not be read any more");
+        self.emit(None, "error", refusal.body().as_bytes());
+        self.end();
+        Err(io::ErrorKind::PermissionDenied.into())
     }
 
     /// A client that takes nothing for two heartbeats is gone, or wants the server to keep what it is owed for ever.
@@ -307,7 +320,7 @@ impl Stream {
 }
 
 /// What is owed to a reader that pages the log.
-fn encode(app: &App, wire: Wire, owed: Owed<'_>) -> Bytes {
+fn encode(app: &App, wire: Wire, _: Dialect, owed: Owed<'_>) -> Bytes {
     match owed {
         Owed::Message(message) => app.hub.frame(message, wire, Dialect::default()),
         Owed::Gap(room, from, to) => {

@@ -274,9 +274,13 @@ impl Connection {
                 // Boxed: an idle session does not carry the room for this.
                 Box::pin(dispatch::join(&mut self.session, reference.as_deref(), &room, since, echo)).await;
             }
-            Some(Stop::Wait(Waiting::Decision { reference, draft, decision })) => {
+            Some(Stop::Wait(Waiting::Decision { reference, drafted, decision })) => {
                 self.session.outbox.flush();
-                Box::pin(dispatch::decide(&self.session, &self.under_way, reference, *draft, decision)).await;
+                Box::pin(dispatch::decide(&self.session, &self.under_way, reference, drafted, decision)).await;
+            }
+            Some(Stop::Wait(Waiting::Call { reference, call, decision })) => {
+                self.session.outbox.flush();
+                Box::pin(dispatch::answer(&self.session, &self.under_way, reference, *call, decision)).await;
             }
         }
         Ok(())
@@ -451,7 +455,7 @@ fn violated(violation: Violation) -> Stop {
 }
 
 /// What is owed to a reader that pages the log.
-fn encode(app: &App, wire: Wire, owed: Owed<'_>) -> bytes::Bytes {
+fn encode(app: &App, wire: Wire, _: Dialect, owed: Owed<'_>) -> bytes::Bytes {
     match owed {
         Owed::Message(message) => app.hub.frame(message, wire, Dialect::default()),
         Owed::Gap(room, from, to) => {

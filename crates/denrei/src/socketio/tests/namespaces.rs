@@ -224,7 +224,7 @@ async fn emitting_to_the_root_does_not_take_it() {
     let world = World::new();
     world.io.emit("hello", &()).expect("an event");
     assert!(world.io.fetch_sockets().await.is_empty());
-    assert!(!world.io.takes_root());
+    assert!(!world.io.takes("/"));
     world.io.use_fn(async |_| Ok(()));
-    assert!(world.io.takes_root(), "the built-in rooms would not ask");
+    assert!(world.io.takes("/"), "the built-in rooms would not ask");
 }

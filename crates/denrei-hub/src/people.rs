@@ -1,0 +1,62 @@
+//! Who is connected, and what is for them alone.
+
+use std::sync::Arc;
+
+use crate::hub::Hub;
+use crate::ids::{Name, RoomName};
+use crate::message::{Dialect, Message};
+use crate::outbox::{Notice, Outbox};
+use crate::shard::Command;
+
+impl Hub {
+    /// Sends one connection a message that belongs to no room; false when it is not connected here, or too slow.
+    pub fn direct(&self, client: &str, message: &Message) -> bool {
+        self.0.registry.client(client).is_some_and(|outbox| self.offer(&outbox, message))
+    }
+
+    /// The same for every connection of a user; how many it reached.
+    pub fn direct_to_user(&self, user: &Name, message: &Message) -> usize {
+        self.0.registry.user(user).iter().filter(|outbox| self.offer(outbox, message)).count()
+    }
+
+    /// Has the connections of a user, or all, told [`Notice::Due`].
+    pub fn remind(&self, user: Option<&Name>) {
+        let theirs = match user {
+            Some(user) => self.0.registry.user(user),
+            None => self.0.registry.everybody(),
+        };
+        theirs.iter().for_each(|outbox| outbox.notify(Notice::Due));
+    }
+
+    /// Ends the reading of a room by a user's connections: they get nothing that is published after this, and their
+    /// sessions are told [`Notice::Expelled`].
+    pub fn expel(&self, user: &Name, room: &RoomName) {
+        let key = self.0.find(room).map(|room| room.key);
+        for outbox in self.0.registry.user(user) {
+            if let Some(key) = key {
+                outbox.shard().send(Command::Expel(key, outbox.number()));
+            }
+            outbox.notify(Notice::Expelled(room.clone()));
+        }
+    }
+
+    /// Users whose connections have changed since the last call: for whom it concerns who is there.
+    pub fn comings_and_goings(&self) -> impl Iterator<Item = Name> + use<> {
+        self.0.registry.changed().into_iter()
+    }
+
+    /// The numbers of a user's connections.
+    pub fn connections_of(&self, user: &Name) -> Vec<u64> {
+        self.0.registry.user(user).iter().map(|outbox| outbox.number()).collect()
+    }
+
+    /// Whether a client is connected here.
+    pub fn is_connected(&self, client: &str) -> bool {
+        self.0.registry.client(client).is_some()
+    }
+
+    fn offer(&self, outbox: &Arc<Outbox>, message: &Message) -> bool {
+        let wire = outbox.wire();
+        outbox.offer(wire, &message.frame(wire, Dialect::default(), &self.0.encoders))
+    }
+}

@@ -1,0 +1,236 @@
+//! Chat: what clients ask of rooms with members, whatever protocol they speak.
+//!
+//! A [`Call`] is what somebody asks, read from a method's name and a JSON object ([`calls`]); [`Chat::answer`] does it
+//! and answers with a JSON object. The store decides what is allowed in a room, within the transaction that does it; the
+//! application's policy is asked before. What the store has kept is handed to the hub here, in the order of its numbers.
+//!
+//! [`marks`] moves marks of what was read, [`typing`] and [`presence`] are kept in memory only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use denrei_hub::{Draft, Hub, Name, Outbox, RoomName};
+use denrei_proto::codes::Code;
+use denrei_store::Store;
+use denrei_store::chat::{Actor, Change, Changed, NewMessage, Refused, Sent};
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use crate::app::now_ms;
+use crate::identity::Identity;
+use crate::refusal::Refusal;
+
+mod answers;
+mod calls;
+mod marks;
+mod names;
+mod presence;
+mod typing;
+
+pub(crate) use answers::told;
+pub(crate) use calls::Call;
+pub(crate) use names::{is_chat, room_name, short};
+
+use marks::Marks;
+use presence::Presence;
+use typing::Typing;
+
+/// Settings of the chat.
+#[derive(Clone, Debug)]
+pub struct ChatConfig {
+    /// Whether joining a missing public room makes it. Default true.
+    pub create_on_join: bool,
+    /// Bytes of a message's content, and of its data. Default 16 KiB.
+    pub content: usize,
+    /// Rooms with more members get no receipts. Default 100.
+    pub receipts_members: u64,
+    /// Presence is not told in rooms with more members. Default 200.
+    pub presence_members: u64,
+    /// How long a user may be away before others are told. Default 10 s.
+    pub presence_leave: Duration,
+}
+
+impl Default for ChatConfig {
+    fn default() -> Self {
+        Self {
+            create_on_join: true,
+            content: 16 << 10,
+            receipts_members: 100,
+            presence_members: 200,
+            presence_leave: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The chat of a server.
+pub(crate) struct Chat {
+    store: Arc<Store>,
+    hub: Hub,
+    config: ChatConfig,
+    marks: Marks,
+    typing: Arc<Typing>,
+    presence: Presence,
+}
+
+/// Who asks something.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    pub(crate) identity: &'a Identity,
+    /// The connection that it comes by; none for a request of its own.
+    pub(crate) connection: Option<&'a Outbox>,
+}
+
+impl Caller<'_> {
+    fn actor(&self) -> Actor {
+        let Identity { user, name, .. } = self.identity;
+        Actor {
+            user: user.clone(),
+            name: name.clone(),
+            client: self.connection.map(|outbox| outbox.client().clone()),
+            origin: self.connection.map_or(0, Outbox::number),
+            admin: self.identity.has_role("admin"),
+        }
+    }
+
+    /// The user, for what guests cannot do.
+    fn user(&self) -> Result<&Name, Refusal> {
+        let refusal = || Refusal::new(Code::Forbidden, "guests cannot do this: it takes a token");
+        self.identity.user.as_ref().ok_or_else(refusal)
+    }
+}
+
+impl Chat {
+    pub(crate) fn new(store: Arc<Store>, hub: Hub, config: ChatConfig) -> Self {
+        let typing = Arc::new(Typing::new(hub.clone()));
+        Self {
+            marks: Marks::new(Arc::clone(&store), hub.clone(), config.receipts_members),
+            presence: Presence::new(Arc::clone(&store), hub.clone(), &config),
+            typing,
+            store,
+            hub,
+            config,
+        }
+    }
+
+    /// Keeps house for as long as the server runs.
+    pub(crate) async fn run(&self) {
+        tokio::join!(self.marks.run(), self.typing.run(), self.presence.run());
+    }
+
+    /// Whether somebody may read a room.
+    pub(crate) fn may_read(
+        &self,
+        room: &RoomName,
+        caller: Caller<'_>,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send + use<> {
+        let asked = self.store.may_read(room, &caller.actor(), now_ms());
+        async move { asked.await?.map_err(Refusal::from) }
+    }
+
+    /// Sends a message; never blocks. Those that one caller sends one after another keep their order in each room.
+    pub(crate) fn send(&self, message: NewMessage, done: impl FnOnce(Result<Sent, Refusal>) + Send + 'static) {
+        let (hub, typing) = (self.hub.clone(), Arc::clone(&self.typing));
+        let told = move |outcome: denrei_store::chat::Outcome<Sent>| {
+            let sent = outcome.map_err(Refusal::from).and_then(|sent| sent.map_err(Refusal::from));
+            if let Ok(Sent { event, duplicate: false }) = &sent {
+                hub.appended(event);
+                typing.has_sent(event);
+            }
+            done(sent);
+        };
+        self.store.send(message, Box::new(told));
+    }
+
+    /// Makes a change, and hands its events on; shows out who is no member any more.
+    async fn change(&self, room: RoomName, by: Actor, change: Change) -> Result<Changed, Refusal> {
+        let (tell, told) = oneshot::channel();
+        let (hub, log) = (self.hub.clone(), room.clone());
+        let done = move |outcome: denrei_store::chat::Outcome<Changed>| {
+            if let Ok(Ok(changed)) = &outcome {
+                changed.events.iter().for_each(|event| hub.appended(event));
+                if let Some((user, _)) = &changed.removed {
+                    // Behind the event that tells them, before whatever comes after it.
+                    hub.expel(user, &log);
+                }
+            }
+            // Who asked may have gone; the change has not.
+            let _ = tell.send(outcome);
+        };
+        self.store.change(room.clone(), by, now_ms(), change, Box::new(done));
+        let changed = told.await.map_err(|_| unavailable())??.map_err(Refusal::from)?;
+        self.tell_users(&room, &changed).await;
+        Ok(changed)
+    }
+
+    /// Tells users, wherever they are, of rooms that they are in now, or not any more.
+    async fn tell_users(&self, room: &RoomName, changed: &Changed) {
+        let id = short(room);
+        if let Some((user, reason)) = &changed.removed {
+            self.to_user(user, "roomRemoved", &json!({ "roomId": id, "reason": reason }));
+        }
+        for user in &changed.added {
+            let actor = Actor { user: Some(user.clone()), ..Actor::default() };
+            match self.store.chat_room(room, &actor, now_ms()).await {
+                Ok(Ok(theirs)) => self.to_user(user, "roomAdded", &theirs),
+                other => tracing::debug!(?other, %user, "a user is not told of a new room"),
+            }
+        }
+    }
+
+    fn to_user(&self, user: &Name, event: &str, payload: &impl Serialize) {
+        to_user(&self.hub, user, event, payload);
+    }
+}
+
+/// Tells a user's own connections.
+fn to_user(hub: &Hub, user: &Name, event: &str, payload: &impl Serialize) {
+    // A user's id may be too long to name a room.
+    if let Ok(room) = RoomName::parse(&format!("user:{user}")) {
+        hub.signal(draft(room, event, payload));
+    }
+}
+
+/// What the server itself says.
+fn draft(room: RoomName, event: &str, payload: &impl Serialize) -> Draft {
+    Draft {
+        room,
+        event: Name::parse(event).expect("a word is a name"),
+        payload: json_of(payload),
+        from: None,
+        user: None,
+        id: None,
+        origin: 0,
+        timestamp: now_ms(),
+    }
+}
+
+fn json_of(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value).expect("texts and numbers have a form in JSON").into()
+}
+
+fn unavailable() -> Refusal {
+    Refusal::later(Code::Unavailable, "the store has stopped")
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        let wait = |until: u64| Some(until.saturating_sub(now_ms()).max(1));
+        match refused {
+            Refused::NoRoom => Self::new(Code::NotFound, "there is no such chat room"),
+            Refused::Missing(what) => Self::new(Code::NotFound, what),
+            Refused::NotMember => Self::new(Code::NotAMember, "only members of the room may do this: join it first"),
+            Refused::Banned => Self::new(Code::Banned, "you are banned from this room"),
+            Refused::Forbidden(why) => Self::new(Code::Forbidden, why),
+            Refused::Muted(until) => {
+                Self { retry_after_ms: wait(until), ..Self::new(Code::Muted, "you are muted in this room") }
+            }
+            Refused::Slow(until) => {
+                Self { retry_after_ms: wait(until), ..Self::new(Code::SlowMode, "this room is in slow mode") }
+            }
+            Refused::Conflict(why) => Self::new(Code::Conflict, why),
+            Refused::Invalid(why) => Self::new(Code::InvalidField, why),
+        }
+    }
+}

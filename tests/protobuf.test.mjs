@@ -1,7 +1,7 @@
 // The native protocol in Protobuf, against npm's `protobufjs` and the published `.proto`.
 
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
+import { after, before, beforeEach, describe, test } from 'node:test';
 import { inflateRawSync } from 'node:zlib';
 import { ChatMessage, ProtobufSocket, WebSocketFrame, plain } from './lib/protobuf.mjs';
 import { RawSocket } from './lib/raw.mjs';
@@ -40,14 +40,6 @@ async function jsonClient(options) {
 }
 
 const long = { text: 'what is said twice is said twice. '.repeat(128) };
-
-/** The message object of docs/chat.md. */
-const message = (roomId) => ({
-  id: `${roomId}-7`, sequence: 7, roomId, userId: 'alice', userName: 'Alice', content: 'hello', timestamp: 1767225600000,
-  status: 'sent', type: 'IMAGE', version: 1, clientMessageId: 'c0ffee', replyTo: `${roomId}-3`, mentions: ['bob'],
-  data: { width: 5 }, reactions: [{ emoji: '👍', count: 2, userIds: ['alice', 'bob'] }],
-  thread: { replies: 2, lastReplyAt: 1767225600000 },
-});
 
 describe('the published .proto', () => {
   test('has the message of the seed under its numbers', () => {
@@ -197,32 +189,72 @@ describe('an event', () => {
 
 describe('a message of a chat', () => {
   const encodeMessage = (event, payload) => WebSocketFrame.encode(WebSocketFrame.create({ event, chatMessage: payload })).finish();
+  const isEvent = (name) => (frame) => frame.event === name;
+  let [chat, rooms] = ['', 0];
+  let alice;
+  let bob;
+
+  /** Alice reads JSON, bob Protobuf; both are members of a room, and read it with their own events. */
+  beforeEach(async () => {
+    rooms += 1;
+    chat = `protobuf-${rooms}`;
+    alice = await jsonClient({ path: `/ws?token=${await server.token('alice')}` });
+    bob = await client({ path: `/ws?token=${await server.token('bob')}` });
+    await alice.ask({ type: 'call', method: 'chat.create', payload: { room: chat } });
+    await bob.ask({ call: { method: 'chat.join', payload: JSON.stringify({ room: chat }) } });
+    await alice.join(`chat:${chat}`, { echo: true });
+    await bob.ask({ join: { room: `chat:${chat}`, echo: true } });
+  });
+
+  async function ofAlice(method, payload) {
+    const { payload: result } = await alice.ask({ type: 'call', method, payload: { room: chat, ...payload } });
+    return result;
+  }
+
+  /** The JSON of a message as it stands in Protobuf: without the defaults of proto3, and `data` as text. */
+  function spelled({ data, type, ...message }) {
+    const spelled = { ...message, ...(data === undefined ? {} : { data: JSON.stringify(data) }), ...(type === 'TEXT' ? {} : { type }) };
+    return Object.fromEntries(Object.entries(spelled).filter(([, value]) => value !== ''));
+  }
 
   test('is sent in the words of the seed, and is JSON to others', async () => {
-    const [chat, one, other] = [room('x').slice(2), await client(), await jsonClient()];
-    await other.join(`chat:${chat}`);
-    one.ws.send(encodeMessage('message', { roomId: chat, content: 'hello', type: 1, mentions: ['bob'], clientMessageId: 'c1' }));
-    const [{ event, payload }] = await other.events(`chat:${chat}`, 1);
-    assert.equal(event, 'message');
-    const { content, type, mentions, clientMessageId } = payload;
-    assert.deepEqual({ content, type, mentions, clientMessageId }, { content: 'hello', type: 'IMAGE', mentions: ['bob'], clientMessageId: 'c1' });
+    bob.ws.send(encodeMessage('message', { roomId: chat, content: 'hello', type: 1, mentions: ['alice'], clientMessageId: 'c1', data: '{"width":5}' }));
+    const { payload } = await alice.next(isEvent('message'));
+    const { timestamp, ...rest } = payload;
+    assert.deepEqual(rest, {
+      id: `${chat}-1`, sequence: 1, roomId: chat, userId: 'bob', content: 'hello', status: 'sent', type: 'IMAGE', version: 1,
+      mentions: ['alice'], clientMessageId: 'c1', data: { width: 5 },
+    });
+    const { chatMessage, payload: none } = await bob.next(isEvent('message'));
+    assert.deepEqual([chatMessage, none], [spelled(payload), undefined]);
   });
 
-  test('comes as one, with every field that it has', async () => {
-    const [chat, one, other] = [room('x').slice(2), await client(), await jsonClient()];
-    await one.ask({ join: { room: `chat:${chat}` } });
-    await other.broadcast(`chat:${chat}`, message(chat));
-    const [event] = await one.events(`chat:${chat}`, 1);
-    assert.deepEqual([event.event, event.payload, event.seq], ['message', undefined, 1]);
-    assert.deepEqual(event.chatMessage, { ...message(chat), data: '{"width":5}' });
+  test('comes with everything that JSON tells of it, however it changes', async () => {
+    const { id } = await ofAlice('chat.send', { content: 'one', data: { a: [1] } });
+    await ofAlice('chat.react', { messageId: id, emoji: '👍' });
+    await ofAlice('chat.send', { content: 'an answer', threadId: id, replyTo: id });
+    await ofAlice('chat.edit', { messageId: id, content: 'two' });
+    await ofAlice('chat.delete', { messageId: id });
+    const names = ['message', 'messageUpdated', 'message', 'messageUpdated', 'messageUpdated'];
+    const theirs = [];
+    const ours = [];
+    for (const name of names) {
+      theirs.push((await alice.next(isEvent(name))).payload);
+      ours.push((await bob.next(isEvent(name))).chatMessage);
+    }
+    assert.deepEqual(ours, theirs.map(spelled));
+    assert.deepEqual(ours.map(({ change, root }) => change ?? root?.id), [undefined, 'reactions', id, 'edited', 'deleted']);
   });
 
-  test('that is none comes as JSON', async () => {
-    const [chat, one, other] = [room('x').slice(2), await client(), await jsonClient()];
-    await one.ask({ join: { room: `chat:${chat}` } });
-    await other.broadcast(`chat:${chat}`, 'just a text');
-    const [event] = await one.events(`chat:${chat}`, 1);
-    assert.deepEqual([event.payload, event.chatMessage], ['"just a text"', undefined]);
+  test('is refused as any other, with the reference', async () => {
+    const { error } = await bob.ask({ chatMessage: { roomId: 'no-such-room', content: 'hello' } });
+    assert.equal(error.code, 'not_found');
+  });
+
+  test('is the only thing in a chat that is no JSON', async () => {
+    await ofAlice('chat.typing', {});
+    const { payload, chatMessage } = await bob.next(isEvent('typing'));
+    assert.deepEqual([JSON.parse(payload).userId, chatMessage], ['alice', undefined]);
   });
 });
 

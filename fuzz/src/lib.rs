@@ -16,12 +16,14 @@
 //! | [`ws_messages`] | deflate, then messages and how they are sent | they arrive |
 //! | [`ws_handshake`] | a request's lines | what is agreed on was offered; the answer's headers are in order |
 //! | [`native_request`] | a frame of the native protocol | what is read is what JSON says; answers are JSON |
+//! | [`native_protobuf`] | a frame of it in Protobuf | what is read are texts, and JSON where that belongs; what comes of it is written |
 //! | [`sse`] | id, name, data | a browser's parser reads them back, and nothing else |
 //! | [`query`] | a query, a position, a name | a purpose fits its session; positions are written and read back |
 
 pub mod engineio_packet;
 pub mod engineio_payload;
 pub mod engineio_session;
+pub mod native_protobuf;
 pub mod native_request;
 pub mod query;
 pub mod socketio_args;
@@ -40,10 +42,11 @@ mod values;
 pub type Target = fn(&[u8]);
 
 /// All of them, by their names.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("engineio_packet", engineio_packet::run),
     ("engineio_payload", engineio_payload::run),
     ("engineio_session", engineio_session::run),
+    ("native_protobuf", native_protobuf::run),
     ("native_request", native_request::run),
     ("query", query::run),
     ("socketio_args", socketio_args::run),

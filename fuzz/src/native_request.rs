@@ -2,7 +2,7 @@
 
 use denrei_proto::codes::Code;
 use denrei_proto::native::request::Target;
-use denrei_proto::native::{Answer, Event, Ref, Request};
+use denrei_proto::native::{Answer, Event, Ref, Request, Syntax};
 use denrei_proto::sse::{self, Carriage, Format};
 use serde_json::Value;
 
@@ -45,7 +45,7 @@ fn reference_holds(reference: Ref<'_>, json: Option<&Value>) {
 
 /// The answer is one object; none where half a surrogate pair, which JavaScript reads, keeps Rust from reading it.
 fn answer_holds(answer: &Answer<'_>) -> Option<Value> {
-    let messages = back::messages(&answer.encode());
+    let messages = back::messages(&answer.encode(Syntax::Json));
     let [Message::Text(text)] = &messages[..] else { panic!("{messages:?}") };
     serde_json::from_str::<&serde_json::value::RawValue>(text).expect("an answer is JSON");
     let value = value(text.as_bytes())?;
@@ -109,8 +109,8 @@ fn event_holds(room: &str, name: &str, payload: &str) {
     };
     let (mut object, mut broadcast, mut direct) = (Vec::new(), Vec::new(), Vec::new());
     event.write_object(&mut object);
-    event.write_broadcast(&mut broadcast);
-    event.write_direct(&mut direct);
+    event.write_broadcast(Syntax::Json, &mut broadcast);
+    event.write_direct(Syntax::Json, &mut direct);
     for text in [&object, &broadcast, &direct] {
         serde_json::from_slice::<&serde_json::value::RawValue>(text).expect("an event is JSON");
         if let (Some(shown), Some(payload)) = (value(text), value(payload.as_bytes())) {

@@ -296,6 +296,7 @@ impl Session {
             // Nobody here is reminded of anything.
             Notice::Due => {}
             Notice::Overflow => self.told.overflow.store(true, Ordering::SeqCst),
+            Notice::Expelled(room) => self.leave(&room),
         }
     }
 

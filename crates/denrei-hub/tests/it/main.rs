@@ -11,5 +11,6 @@ mod missing;
 mod order;
 mod outbox;
 mod shard;
+mod signals;
 mod simulation;
 mod world;

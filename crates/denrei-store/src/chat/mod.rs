@@ -33,7 +33,7 @@ pub use marks::{Mark, Marked, Marks, What};
 pub(crate) use messages::forget;
 pub(crate) use profile::Profiling;
 pub use profile::{Profile, Seen};
-pub use queries::{Ban, Page, Receipt, Receipts, Span, Synced, Wanted};
+pub use queries::{Ban, Page, Part, Receipt, Receipts, Recent, Span, Synced, Wanted};
 pub(crate) use send::Sending;
 pub use send::{NewMessage, Sent};
 

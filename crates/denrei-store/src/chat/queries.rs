@@ -25,6 +25,12 @@ pub enum Span {
     Around(u64),
 }
 
+/// A part of a list, and where to go on: none at its end.
+pub type Part<T, P> = (Vec<T>, Option<P>);
+
+/// A place in a user's list of rooms: a time and a row.
+pub type Recent = (u64, i64);
+
 /// Some messages of a room, or of a thread in it.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -117,13 +123,13 @@ pub(crate) fn room(transaction: &Transaction<'_>, log: &RoomName, by: &Actor) ->
     Ok(Some(room))
 }
 
-/// A user's rooms, those with the latest message first; behind a place, which is a time and a row.
+/// A user's rooms, those with the latest message first; behind a place.
 pub(crate) fn rooms(
     transaction: &Transaction<'_>,
     by: &Actor,
-    after: Option<(u64, i64)>,
+    after: Option<Recent>,
     limit: usize,
-) -> Result<(Vec<Room>, Option<(u64, i64)>), Fault> {
+) -> Result<Part<Room, Recent>, Fault> {
     let (time, row) = after.unwrap_or((u64::MAX, i64::MAX));
     let sql = format!(
         "{ROOM} WHERE m.role IS NOT NULL AND (c.active_at_ms < $2 OR (c.active_at_ms = $2 AND c.room_id < $3))
@@ -142,7 +148,7 @@ pub(crate) fn directory(
     by: &Actor,
     after: i64,
     limit: usize,
-) -> Result<(Vec<Room>, Option<i64>), Fault> {
+) -> Result<Part<Room, i64>, Fault> {
     let sql = format!("{ROOM} WHERE c.kind = 'public' AND c.room_id > $2 ORDER BY c.room_id LIMIT $3");
     let values = [Value::Text(by.id()), Value::Integer(after), Value::number(limit as u64)];
     let found = all(transaction, &sql, &values, rows::room)?;

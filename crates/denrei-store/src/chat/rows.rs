@@ -17,8 +17,12 @@ pub(super) fn message(row: &Row<'_>, room: &str) -> Result<Message, Fault> {
     let sequence = row.number(0)?;
     let some = |column| row.number(column).map(|number| (number > 0).then_some(number));
     let user = Some(row.text(2)?).filter(|user| !user.is_empty());
-    let raw =
-        |column| row.maybe(column)?.map(|text| RawValue::from_string(text.into())).transpose().map_err(unreadable);
+    let raw = |column| {
+        row.maybe(column)?
+            .map(|text| RawValue::from_string(text.into()))
+            .transpose()
+            .map_err(|error| unreadable(&error))
+    };
     let replies = row.number(12)?;
     Ok(Message {
         id: message_id(room, sequence),
@@ -215,6 +219,6 @@ pub(super) fn known<T>(word: &str, parse: impl FnOnce(&str) -> Option<T>) -> Res
     parse(word).ok_or_else(|| Fault::Operation(format!("the stored word {word:?} is unknown").into()))
 }
 
-fn unreadable(error: serde_json::Error) -> Fault {
+fn unreadable(error: &serde_json::Error) -> Fault {
     Fault::Operation(format!("stored JSON: {error}").into())
 }

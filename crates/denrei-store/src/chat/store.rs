@@ -2,7 +2,7 @@
 
 use denrei_hub::{LogError, Name, Reading, RoomName};
 
-use super::queries::{self, Ban, Page, Receipts, Span, Synced, Wanted};
+use super::queries::{self, Ban, Page, Part, Receipts, Recent, Span, Synced, Wanted};
 use super::{
     Actor, Change, Changed, Changing, Mark, Marking, Marks, Member, Message, NewMessage, Profile, Profiling, Refused,
     Role, Room, Seen, Sending, Sent, Told, rows,
@@ -49,18 +49,13 @@ impl Store {
     }
 
     /// The rooms of a user, those with the latest message first; and where to go on.
-    pub fn chat_rooms(
-        &self,
-        by: &Actor,
-        after: Option<(u64, i64)>,
-        limit: usize,
-    ) -> Reading<(Vec<Room>, Option<(u64, i64)>)> {
+    pub fn chat_rooms(&self, by: &Actor, after: Option<Recent>, limit: usize) -> Reading<Part<Room, Recent>> {
         let by = by.clone();
         self.readers.read(move |transaction| queries::rooms(transaction, &by, after, limit))
     }
 
     /// Public rooms; and where to go on.
-    pub fn chat_directory(&self, by: &Actor, after: i64, limit: usize) -> Reading<(Vec<Room>, Option<i64>)> {
+    pub fn chat_directory(&self, by: &Actor, after: i64, limit: usize) -> Reading<Part<Room, i64>> {
         let by = by.clone();
         self.readers.read(move |transaction| queries::directory(transaction, &by, after, limit))
     }

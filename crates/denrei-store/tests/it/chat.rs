@@ -172,7 +172,7 @@ fn a_message_sent_again_is_the_same_message(place: &Place) {
     assert!(again.duplicate && again.event.seq == first.event.seq && json(&again.event) == json(&first.event));
     assert!(!chat.try_send(message(&chat, "alice")).unwrap().duplicate);
     // At once, and after another start.
-    let (tell, answers) = mpsc::channel();
+    let (tell, answers) = mpsc::sync_channel(1000);
     for _ in 0..50 {
         let tell = tell.clone();
         let message = NewMessage { id: Some(name("two")), ..chat.message("r", &user("alice"), "many") };
@@ -567,7 +567,7 @@ fn many_messages_of_many_rooms_in_one_group(place: &Place) {
     for room in 0..ROOMS {
         chat.make(&format!("r{room}"), "alice", &["bob"]);
     }
-    let (tell, answers) = mpsc::channel();
+    let (tell, answers) = mpsc::sync_channel(1000);
     for n in 0..700 {
         let tell = tell.clone();
         let by = user(["alice", "bob", "eve"][n % 3]);

@@ -32,18 +32,18 @@ impl Chat {
             Ask::Room(room) => json_of(&self.store.chat_room(&room, &actor, now).await??),
             Ask::Rooms { after, limit } => {
                 let (rooms, next) = self.store.chat_rooms(&actor, after, limit).await?;
-                list("rooms", rooms, next.map(|(time, row)| format!("{time}:{row}")))
+                list("rooms", &rooms, next.map(|(time, row)| format!("{time}:{row}")))
             }
             Ask::Directory { after, limit } => {
                 let (rooms, next) = self.store.chat_directory(&actor, after, limit).await?;
-                list("rooms", rooms, next.map(|row| row.to_string()))
+                list("rooms", &rooms, next.map(|row| row.to_string()))
             }
             Ask::Members { room, after, limit } => {
                 let members = self.store.members(&room, &actor, now, &after, limit).await??;
                 let next = members.last().filter(|_| members.len() == limit).map(|last| last.user_id.to_string());
-                list("members", members, next)
+                list("members", &members, next)
             }
-            Ask::Bans(room) => list("bans", self.store.bans(&room, &actor, now).await??, None),
+            Ask::Bans(room) => list("bans", &self.store.bans(&room, &actor, now).await??, None),
             Ask::History { room, span, thread, limit } => {
                 json_of(&self.store.history(&room, &actor, now, span, thread, limit).await??)
             }
@@ -190,8 +190,8 @@ pub(crate) fn told(sent: &Sent) -> Bytes {
     [object, place.as_bytes()].concat().into()
 }
 
-fn list(name: &str, items: Vec<impl Serialize>, next: Option<String>) -> Bytes {
-    let items = RawValue::from_string(serde_json::to_string(&items).expect("texts and numbers have a form in JSON"));
+fn list(name: &str, items: &[impl Serialize], next: Option<String>) -> Bytes {
+    let items = RawValue::from_string(serde_json::to_string(items).expect("texts and numbers have a form in JSON"));
     let items = items.expect("it is JSON");
     let next = next.map_or_else(String::new, |next| format!(",\"next\":{}", json!(next)));
     format!("{{\"{name}\":{items}{next}}}").into()
@@ -216,7 +216,7 @@ mod tests {
             ..crate::chat::draft(Name::parse("chat:r").expect("a name"), "message", &json!({}))
         };
         let position = Position { epoch: Epoch::parse("e").expect("an epoch"), seq: Seq(7) };
-        let sent = Sent { event: Arc::new(draft.assigned(position)), duplicate: false };
+        let sent = Sent { event: Arc::new(Message::stored(draft, position)), duplicate: false };
         assert_eq!(&told(&sent)[..], br#"{"id":"r-1","seq":7,"epoch":"e","duplicate":false}"#);
     }
 }

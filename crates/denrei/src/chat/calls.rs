@@ -107,13 +107,13 @@ impl Call {
 
     /// Reads a call.
     pub(crate) fn parse(chat: &Chat, caller: Caller<'_>, method: &str, payload: &str) -> Result<Self, Refusal> {
+        let Some((method, ask)) = METHODS.iter().find(|(name, _)| *name == method) else {
+            return Err(Refusal::new(Code::NotFound, "there is no such method"));
+        };
         let fields = match payload.trim_start().as_bytes().first() {
             Some(b'{') => serde_json::from_str(payload).map_err(|error| invalid(short(&error)))?,
             _ if payload == "null" => Fields::default(),
             _ => return Err(invalid("the payload of a call is an object")),
-        };
-        let Some((method, ask)) = METHODS.iter().find(|(name, _)| *name == method) else {
-            return Err(Refusal::new(Code::NotFound, "there is no such method"));
         };
         Ok(Self { method, what: ask(&Asking { chat, caller, fields })? })
     }

@@ -124,7 +124,7 @@ impl Marks {
         match outcome {
             Ok(marked) => {
                 for ((key, waiting), marked) in keys.into_iter().zip(some).zip(marked) {
-                    self.settle(key, waiting, marked.map_err(Refusal::from));
+                    self.settle(key, waiting, &marked.map_err(Refusal::from));
                 }
             }
             Err(refusal) => {
@@ -138,8 +138,8 @@ impl Marks {
         true
     }
 
-    fn settle(&self, key: Key, waiting: Waiting, marked: Result<Marked, Refusal>) {
-        if let Ok(marked) = &marked
+    fn settle(&self, key: Key, waiting: Waiting, marked: &Result<Marked, Refusal>) {
+        if let Ok(marked) = marked
             && marked.moved
         {
             let (_, user, what) = &key;

@@ -11,8 +11,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 async fn the_future_of_a_session_is_under_half_a_kibibyte() {
     let config = Config::default();
     let (hub, shards) = Hub::new(config.hub.clone(), wires::encoders(None, 10), Backends::default());
-    let app =
-        Arc::new(App::new(config, hub, Rules { policy: Box::new(OpenPolicy), allow_request: None, engine: None }));
+    let app = Arc::new(App::new(
+        config,
+        hub,
+        Rules { store: None, policy: Box::new(OpenPolicy), allow_request: None, engine: None },
+    ));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let head = [

@@ -259,7 +259,7 @@ describe('after a time away', () => {
       id, kind: 'public', members: 1, sequence: 1, epoch: 'e', seq: 1, role: 'member', read: 1, unread: 0, mentions: 0,
       lastMessage: { ...message(1), timestamp },
     });
-    model.listWhole([room('old', 1), room('new', 2)]);
+    model.list([room('old', 1), room('new', 2)], { whole: true });
     assert.deepEqual(model.joined.map(({ id }) => id), ['new', 'old']);
     assert.equal(general.role, null);
   });
@@ -366,6 +366,8 @@ describe('rows', () => {
     model.newest(general, page([message(1), message(2), message(3)], 3));
     general.divider = 1;
     assert.deepEqual(shape(rowsOf(general)), ['d:2026-1-15', '1 head', 'new', '2 head', '3']);
+    general.divider = 0;
+    assert.deepEqual(shape(rowsOf(general)), ['d:2026-1-15', 'new', '1 head', '2', '3']);
     general.divider = 3;
     assert.deepEqual(shape(rowsOf(general)), ['d:2026-1-15', '1 head', '2', '3']);
   });

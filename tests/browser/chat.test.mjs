@@ -145,6 +145,25 @@ test('a message that nobody sees is not read, however long it is there', async (
   await badge(alice, room, { unread: '0', mentions: '0' });
 });
 
+test('a message that was read can be wanted unread, until its room is opened again', async (t) => {
+  const room = await roomOf('alice', 'bob');
+  const other = await roomOf('alice');
+  for (const content of ['one', 'two', 'three']) await send('bob', room, { content });
+  const alice = await enter(t, 'alice', room);
+  await badge(alice, room, { unread: '0', mentions: '0' });
+  await tool(alice, 2, 'More');
+  await alice.getByRole('menuitem', { name: 'Mark unread from here' }).click();
+  await badge(alice, room, { unread: '2', mentions: '0' });
+  await send('bob', room, { content: 'four' });
+  await badge(alice, room, { unread: '3', mentions: '0' });
+
+  await alice.locator(`#rooms-list [data-room="${other}"]`).click();
+  await alice.locator(`#rooms-list [data-room="${room}"]`).click();
+  await alice.locator('li.new + li.message[data-sequence="2"]').waitFor();
+  await badge(alice, room, { unread: '0', mentions: '0' });
+  assert.equal((await roomAs(room, 'alice')).unread, 0);
+});
+
 test('a message is edited, and taken back', async (t) => {
   const { alice, bob } = await pair(t);
   await write(alice, 'helo');
@@ -422,7 +441,7 @@ test('the chat is used by keyboard alone', async (t) => {
 test('the chat fits a screen of 360 pixels, and leads from the rooms to one and back', async (t) => {
   const room = await roomOf('alice', 'bob');
   await send('bob', room, { content: 'word'.repeat(100) });
-  const alice = await enter(t, 'alice', undefined, { viewport: { width: 360, height: 740 } });
+  const alice = await enter(t, 'alice', undefined, { base: line.url, viewport: { width: 360, height: 740 } });
   const overhang = () => alice.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
   assert.equal(await overhang(), 0);
   await alice.locator(`[data-room="${room}"]`).click();
@@ -433,6 +452,11 @@ test('the chat fits a screen of 360 pixels, and leads from the rooms to one and 
   await alice.locator('#people-list [data-user=bob]').waitFor();
   assert.equal(await overhang(), 0);
   await alice.locator('#people-panel [data-close=beside]').click();
+  line.refuse();
+  await alice.locator('#connection[data-state=waiting]').waitFor();
+  assert.equal(await overhang(), 0);
+  line.restore();
+  await live(alice);
   await alice.click('#back');
   await alice.locator('#rooms-list').waitFor();
 });
@@ -472,7 +496,7 @@ async function pair(t) {
   return { room, alice: await enter(t, 'alice', room), bob: await enter(t, 'bob', room) };
 }
 
-const live = (page) => page.locator('#connection[data-state=live]').waitFor({ timeout: 40_000 });
+const live = (page) => page.locator('#connection[data-state=live]').waitFor({ state: 'attached', timeout: 40_000 });
 const texts = (page) => page.locator('#timeline-list li.message .text').allTextContents();
 
 async function write(page, text) {

@@ -42,7 +42,10 @@ export class ChatClient {
     this.#read = new Marks('chat.markRead', READ_AFTER_MS, this, (room, state) => model.marked(room, state));
     this.#delivered = new Marks('chat.markDelivered', DELIVERED_AFTER_MS, this, () => {});
     this.#connection = new Connection(identity.token, {
-      state: (name, detail) => told.state(name, detail),
+      state: (name, detail) => {
+        model.connected(name === 'live');
+        told.state(name, detail);
+      },
       welcome: (frame) => this.#attempt(() => this.#welcomed(frame)),
       frame: (frame) => this.#frames[frame.type]?.(frame),
     });
@@ -56,16 +59,8 @@ export class ChatClient {
     this.#connection.hurry();
   }
 
-  /** Asks, and asks again when the server says that it is too much at the moment. */
-  async ask(method, payload) {
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        return await this.#connection.call(method, payload);
-      } catch (error) {
-        if (!isBusy(error) || attempt === 3) throw error;
-        await sleep(error.delay);
-      }
-    }
+  ask(method, payload) {
+    return patiently(() => this.#connection.call(method, payload));
   }
 
   /** Does what somebody asked for with a click: null, and a notice, when it cannot be done. */
@@ -96,7 +91,7 @@ export class ChatClient {
     model.identify({ id: userId ?? clientId, name, guest: userId === null, admin: roles.includes('admin') });
     this.#followed.clear();
     if (!model.me.guest) {
-      await this.#connection.join(`user:${userId}`);
+      await patiently(() => this.#connection.join(`user:${userId}`));
       if (known) await this.#catchUp();
       await this.#listRooms();
     }
@@ -123,8 +118,7 @@ export class ChatClient {
       listed.push(...rooms);
       after = next;
     } while (after && listed.length < 3 * ROOMS_PAGE);
-    if (after) for (const room of listed) this.#model.describe(room);
-    else this.#model.listWhole(listed);
+    this.#model.list(listed, { whole: !after });
   }
 
   async #followAll() {
@@ -145,13 +139,11 @@ export class ChatClient {
 
   async #join(room) {
     try {
-      const { epoch, seq } = await this.#connection.join(`chat:${room.id}`, room.position);
+      const { epoch, seq } = await patiently(() => this.#connection.join(`chat:${room.id}`, room.position));
       room.follow(`${epoch}:${seq}`);
     } catch (error) {
       this.#followed.delete(room.id);
-      if (!isBusy(error)) throw error;
-      await sleep(error.delay);
-      return this.#follow(room);
+      throw error;
     }
   }
 
@@ -234,10 +226,10 @@ export class ChatClient {
 
   async #show(room) {
     if (!(await this.#look(room))) return;
-    if (room.unread > 0 && room.divider === null) room.divider = room.read;
+    if (room.unread > 0 && room.divider === null) room.divider = room.firstUnread - 1;
     if (!room.loaded) await this.#loadNewest(room);
     await this.#follow(room);
-    if (room.role !== null) await this.members(room);
+    if (room.role !== null || room.kind === 'public') await this.members(room);
   }
 
   /** Asks what a room is that is not in one's list; false when there is none. */
@@ -306,7 +298,7 @@ export class ChatClient {
 
   async browse() {
     const answer = await this.act('chat.directory', { limit: ROOMS_PAGE });
-    if (answer) this.#model.list(answer.rooms);
+    if (answer) this.#model.listPublic(answer.rooms);
   }
 
   /** Joins a public room, and makes it when it is not there. Resolves to whether one is in. */
@@ -394,7 +386,7 @@ export class ChatClient {
 
   /** A message was seen. */
   see(room, sequence) {
-    if (room.role !== null && !room.keptUnread && sequence > room.read) this.#read.raise(room, sequence);
+    if (room.role !== null && !room.keptUnread && sequence >= room.firstUnread) this.#read.raise(room, sequence);
   }
 
   /** From this message on it is unread, until the room is opened again. */
@@ -438,11 +430,24 @@ class Marks {
     this.#timer = null;
     for (const [room, sequence] of this.#highest) {
       this.#highest.delete(room);
+      if (sequence < room.firstUnread) continue;
       this.#client.ask(this.#method, { room: room.id, sequence }).then(
         (state) => this.#answered(room, state),
         // Kept until the connection is back; a refusal would be the same again.
         (error) => error instanceof Lost && !this.#highest.has(room) && this.#highest.set(room, sequence),
       );
+    }
+  }
+}
+
+/** Asks again when the server says that it is too much at the moment. */
+async function patiently(ask) {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!isBusy(error) || attempt === 3) throw error;
+      await sleep(error.delay);
     }
   }
 }

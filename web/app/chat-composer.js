@@ -20,7 +20,8 @@ export class Composer {
   #typing;
 
   /**
-   * `told` hears `send({content, replyTo, mentions})`, `edit(message, content, mentions)`, `typing(method)`, and
+   * `told` hears `send({content, replyTo, mentions})`, `edit(message, content, mentions)`, which
+   * resolves to whether it was done, `typing(method)`, and
    * `editLast()` when an arrow is pressed in an empty field.
    */
   constructor(model, label, told) {
@@ -55,8 +56,8 @@ export class Composer {
     );
   }
 
-  /** Writes to a room, or to a thread of it; what was begun for another is kept for it. */
-  begin(room, place) {
+  /** Writes to a room, or to a thread of it, which is the place; what was begun in another is kept for it. */
+  begin(room, place, placeholder) {
     if (this.place === place) return;
     this.#typing.stopped();
     this.#leave();
@@ -65,7 +66,7 @@ export class Composer {
     const { content = '', chosen = [] } = this.#kept.get(place) ?? {};
     this.#chosen = chosen;
     this.#set(content);
-    this.text.placeholder = `Write to ${this.#model.titleOf(room)}`;
+    this.text.placeholder = placeholder;
   }
 
   #leave() {
@@ -131,9 +132,17 @@ export class Composer {
     this.#chosen = [];
     this.#about = null;
     this.about(null);
-    if (about?.edit) this.#told.edit(about.edit, content, mentions);
+    if (about?.edit) this.#edit(about.edit, content, mentions);
     else this.#told.send({ content, mentions, ...(about && { replyTo: about.reply.id }) });
     this.text.focus();
+  }
+
+  /** What could not be saved is there again. */
+  async #edit(message, content, mentions) {
+    const { place } = this;
+    if ((await this.#told.edit(message, content, mentions)) || this.place !== place || this.text.value !== '') return;
+    this.about({ edit: message });
+    this.#set(content);
   }
 
   #key(event) {

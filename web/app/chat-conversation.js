@@ -75,7 +75,7 @@ export class Conversation {
     this.#room = room;
     if (!room) return;
     this.#list.begin({ model: this.#model, room, thread: false, act: this.actions() });
-    this.#composer.begin(room, room.id);
+    this.#composer.begin(room, room.id, `Write to ${this.#model.titleOf(room)}`);
     if (matchMedia('(hover: hover)').matches) this.#composer.focus();
   }
 

@@ -105,7 +105,7 @@ export class MessageView {
     if (element === this.#active) this.#offer(element);
     this.#rows.set(row.key, { element, parts });
     const isNew = row.kind === 'message' && known?.parts[0] !== 'message';
-    if (isNew && row.message.sequence > this.#shown.room.read) this.#observer.observe(element);
+    if (isNew && row.message.sequence >= this.#shown.room.firstUnread) this.#observer.observe(element);
     return element;
   }
 

@@ -13,6 +13,10 @@ export class ChatModel {
   presence = new Map();
   /** Public rooms, by id, once they were asked for. */
   directory = null;
+  /** Whether one's own rooms are known. */
+  listed = false;
+  /** Whether there is a connection. */
+  live = false;
   #listeners = new Set();
   #own = new Set();
 
@@ -72,15 +76,22 @@ export class ChatModel {
     return room;
   }
 
-  /** All rooms of one's own, as the server lists them: those that are not there any more are left. */
-  listWhole(descriptions) {
+  /** One's own rooms, as the server lists them; when these are all, the others are left. */
+  list(descriptions, { whole }) {
     const listed = new Set(descriptions.map(({ id }) => id));
     for (const description of descriptions) this.describe(description);
-    for (const room of this.joined) if (!listed.has(room.id)) room.leave('left');
+    if (whole) for (const room of this.joined) if (!listed.has(room.id)) room.leave('left');
+    this.listed = true;
     this.tell('rooms');
   }
 
-  list(rooms) {
+  connected(live) {
+    if (live === this.live) return;
+    this.live = live;
+    this.tell('messages');
+  }
+
+  listPublic(rooms) {
     this.directory = rooms;
     for (const { lastMessage } of rooms) if (lastMessage) this.#learn(lastMessage);
     this.tell('directory');

@@ -16,6 +16,7 @@ export class PeoplePanel {
   #client;
   #told;
   #room = null;
+  #title = null;
 
   /** `told` hears `write(userId)`, to write to somebody directly, and `left()`. */
   constructor(model, client, told) {
@@ -32,7 +33,8 @@ export class PeoplePanel {
     const model = this.#model;
     const fresh = room !== this.#room;
     this.#room = room;
-    if (fresh && document.activeElement !== element('rename-title')) element('rename-title').value = room.title;
+    if (fresh || this.#title !== room.title) element('rename-title').value = room.title;
+    this.#title = room.title;
     const direct = room.kind === 'direct';
     const moderates = room.mayModerate || model.me.admin;
     element('rename').hidden = direct || !moderates;
@@ -54,14 +56,15 @@ export class PeoplePanel {
     const { userId, role, mutedUntil } = member;
     const name = model.nameOf(userId);
     const me = userId === model.me.id;
-    const status = me ? 'online' : model.presence.get(userId)?.status ?? 'offline';
+    // Guests are not told who is there.
+    const status = model.me.guest ? null : me ? 'online' : model.presence.get(userId)?.status ?? 'offline';
     const words = [me && 'you', role !== 'member' && role, mutedUntil > Date.now() && 'muted'].filter(Boolean).join(', ');
     const items = me ? [] : this.#menu(room, member, name);
     return h(
       'li',
-      { data: { user: userId, status, role } },
+      { data: { user: userId, role, ...(status && { status }) } },
       avatar(userId, name, status),
-      h('span', { class: 'name' }, name, h('span', { class: 'unseen' }, `, ${statusWords[status] ?? status}`)),
+      h('span', { class: 'name' }, name, status && h('span', { class: 'unseen' }, `, ${statusWords[status] ?? status}`)),
       h('span', { class: 'hint' }, words),
       items.length > 0 &&
         iconButton('more', `What to do with ${name}`, ({ currentTarget }) => openMenu(currentTarget, name, items), {
@@ -168,7 +171,7 @@ export class ThreadPanel {
       jump: () => {},
     });
     this.#list.begin({ model: this.#model, room, thread: true, act });
-    this.#composer.begin(room, `${room.id} ${rootId}`);
+    this.#composer.begin(room, `${room.id} ${rootId}`, 'Answer in the thread');
     element('thread-writing').hidden = !act.mayWrite();
     this.render();
     await this.#client.openThread(room, rootId);

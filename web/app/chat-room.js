@@ -120,6 +120,11 @@ export class RoomState {
     return Math.max(0, this.sequence - this.read, wanted);
   }
 
+  /** The number of the first message that is unread, or will be. */
+  get firstUnread() {
+    return this.unreadFrom > 0 ? Math.min(this.unreadFrom, this.read + 1) : this.read + 1;
+  }
+
   get mayModerate() {
     return this.role === 'owner' || this.role === 'moderator';
   }

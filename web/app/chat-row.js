@@ -11,7 +11,7 @@ export function partsOf(row, { model, room }) {
     case 'note':
       return [model.nameOf(row.userId)];
     case 'draft':
-      return [row.draft, row.head];
+      return [row.draft, row.head, model.live];
     case 'message': {
       const { message } = row;
       const beside = [message.replyTo, message.threadId].map((id) => (id ? room.messages.find(id) : null));
@@ -200,7 +200,7 @@ function fillDraft({ draft, head }, { model, act }, element) {
           h('button', { type: 'button', class: 'quiet', onclick: () => act.retry(clientMessageId) }, 'Try again'),
           h('button', { type: 'button', class: 'quiet', onclick: () => act.discard(clientMessageId) }, 'Discard'),
         )
-      : h('p', { class: 'receipts' }, h('span', {}, 'Sending'));
+      : h('p', { class: 'receipts' }, h('span', {}, model.live ? 'Sending' : 'Waits for the connection'));
   return [
     gutter({ head }, id, author, timestamp),
     h(

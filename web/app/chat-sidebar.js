@@ -31,7 +31,7 @@ export class Sidebar {
       if (element === place) place = place.nextElementSibling;
       else this.#list.insertBefore(element, place);
     }
-    this.#empty.hidden = rooms.length > 0;
+    this.#empty.hidden = rooms.length > 0 || !(model.me.guest ? model.directory : model.listed);
     this.#empty.textContent = model.me.guest
       ? 'There is no public room yet. Who signs in can make one.'
       : 'You are in no room yet. Find one, or make one.';

@@ -18,8 +18,7 @@ export function roomRows(room, { isOwn, me }) {
   for (const message of sorted) {
     for (const note of notes.filter(({ after }) => after < message.sequence)) rows.note(note);
     notes = notes.filter(({ after }) => after >= message.sequence);
-    if (room.divider !== null && message.sequence > room.divider && !rows.divided) rows.divide();
-    rows.message(message, isOwn(message), receipts);
+    rows.message(message, isOwn(message), receipts, room.divider);
   }
   for (const note of notes) rows.note(note);
   for (const draft of room.drafts.filter(({ threadId }) => !threadId)) rows.draft(draft, me);
@@ -37,15 +36,9 @@ export function threadRows(room, rootId, { isOwn, me }) {
 
 class Rows {
   list = [];
-  divided = false;
+  #divided = false;
   #day = null;
   #last = null;
-
-  divide() {
-    this.divided = true;
-    this.list.push({ kind: 'new', key: 'new' });
-    this.#last = null;
-  }
 
   note(note) {
     this.#dayOf(note.timestamp);
@@ -53,13 +46,21 @@ class Rows {
     this.#last = null;
   }
 
-  message(message, own, { readBy, tick }) {
+  message(message, own, { readBy, tick }, divider = null) {
     this.#dayOf(message.timestamp);
+    if (divider !== null && message.sequence > divider) this.#divide();
     const row = { kind: 'message', key: keyOf(message, own), message, own };
     row.head = this.#begins(message, message.userId);
     row.readBy = readBy.get(message.sequence) ?? [];
     row.tick = tick?.sequence === message.sequence ? tick.state : null;
     this.list.push(row);
+  }
+
+  #divide() {
+    if (this.#divided) return;
+    this.#divided = true;
+    this.list.push({ kind: 'new', key: 'new' });
+    this.#last = null;
   }
 
   draft(draft, me) {
@@ -142,7 +143,7 @@ export function pieces(content, mentions = [], nameOf = (id) => id) {
 
 /** The address of an IMAGE message, if a page may show it: https, or this page's own origin. Null otherwise. */
 export function imageAddress(message, origin) {
-  const given = message.data?.url ?? message.data?.src ?? message.content;
+  const given = message.data?.url ?? message.content;
   if (message.type !== 'IMAGE' || typeof given !== 'string') return null;
   try {
     const url = new URL(given, origin);

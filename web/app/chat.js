@@ -185,6 +185,8 @@ addEventListener('online', () => client.hurry());
 
 function showNotice(sentence) {
   clearTimeout(noticed);
+  // Beside an open dialog nothing else can be seen or used.
+  (document.querySelector('dialog[open]') ?? document.body).append(element('notice'));
   element('notice-words').textContent = sentence;
   element('notice').hidden = false;
   noticed = setTimeout(hideNotice, NOTICE_MS);

@@ -262,7 +262,7 @@ test('what happened while the line was cut is there afterwards, in order and onc
   await alice.locator('#connection[data-state=waiting]').waitFor();
   for (const content of ['two', 'three']) await send('bob', room, { content });
   const [first] = (await ask('bob', `/api/chat/rooms/${room}/messages`)).messages;
-  await ask('bob', `/api/chat/messages/${first.id}`, 'PATCH', { content: 'One' });
+  await ask('bob', `/api/chat/rooms/${room}/messages/${first.id}`, 'PATCH', { content: 'One' });
   line.restore();
 
   await live(alice);

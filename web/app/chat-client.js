@@ -271,7 +271,7 @@ export class ChatClient {
 
   async openThread(room, rootId) {
     await this.#attempt(async () => {
-      const root = room.messages.find(rootId) ?? (await this.ask('chat.message', { messageId: rootId }));
+      const root = room.messages.find(rootId) ?? (await this.ask('chat.message', { room: room.id, messageId: rootId }));
       const page = await this.ask('chat.history', { room: room.id, threadId: rootId, limit: THREAD_PAGE });
       this.#model.thread(room, root, page);
     });
@@ -368,19 +368,20 @@ export class ChatClient {
 
   async edit(room, message, content, mentions) {
     const { id: messageId, version } = message;
-    const changed = await this.act('chat.edit', { messageId, content, version, mentions });
+    const changed = await this.act('chat.edit', { room: room.id, messageId, content, version, mentions });
     if (changed) this.#model.changed(room, changed);
     return changed !== null;
   }
 
   async remove(room, message) {
-    const changed = await this.act('chat.delete', { messageId: message.id });
+    const changed = await this.act('chat.delete', { room: room.id, messageId: message.id });
     if (changed) this.#model.changed(room, changed);
   }
 
   async toggleReaction(room, message, emoji) {
     const mine = message.reactions?.find((one) => one.emoji === emoji)?.userIds?.includes(this.#model.me.id);
-    const changed = await this.act(mine ? 'chat.unreact' : 'chat.react', { messageId: message.id, emoji });
+    const method = mine ? 'chat.unreact' : 'chat.react';
+    const changed = await this.act(method, { room: room.id, messageId: message.id, emoji });
     if (changed) this.#model.changed(room, changed);
   }
 
@@ -391,7 +392,7 @@ export class ChatClient {
 
   /** From this message on it is unread, until the room is opened again. */
   async markUnread(room, message) {
-    const state = await this.act('chat.markUnread', { messageId: message.id });
+    const state = await this.act('chat.markUnread', { room: room.id, messageId: message.id });
     if (!state) return;
     room.keptUnread = true;
     room.divider = message.sequence - 1;

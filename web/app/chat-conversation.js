@@ -174,7 +174,7 @@ export class Conversation {
 
 /** Who has read a message, and when; who has only received it. */
 export async function showReceipts({ model, client, message, anchor }) {
-  const answer = await client.act('chat.receipts', { messageId: message.id });
+  const answer = await client.act('chat.receipts', { room: message.roomId, messageId: message.id });
   if (!answer) return;
   const read = new Set(answer.read.map(({ userId }) => userId));
   const at = (time) => (time ? `, ${timeOfDay(time)}` : '');

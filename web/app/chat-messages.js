@@ -133,11 +133,11 @@ export class MessageView {
     return true;
   }
 
-  /** The first row in sight, and where it stands: it stays there while rows come above it. */
+  /** The first message in sight, and where it stands: it stays there while others come above it. Days may move. */
   #anchor() {
     if (this.#following) return null;
     const { top } = this.#scroll.getBoundingClientRect();
-    for (const element of this.#list.children) {
+    for (const element of this.#list.querySelectorAll('li.message')) {
       const box = element.getBoundingClientRect();
       if (box.bottom > top) return { element, offset: box.top };
     }

@@ -142,13 +142,13 @@ export class ChatModel {
   }
 
   /**
-   * Takes an event of `chat:ROOM` or `user:ID`. The verdict on a numbered event of a room is `next`, `repeat` or `hole`;
+   * Takes an event of `chat:ROOM`, or one that is for oneself. The verdict on a numbered event of a room is `next`, `repeat` or `hole`;
    * others are `heard`.
    */
   receive(event) {
     const [kind, name] = splitRoom(event.room);
-    if (kind === 'user') return this.#told(event);
-    const room = kind === 'chat' && this.rooms.get(name);
+    if (kind !== 'chat') return this.#told(event);
+    const room = this.rooms.get(name);
     if (!room) return 'heard';
     if (event.payload?.userId) this.#learn(event.payload);
     if (!event.seq) {

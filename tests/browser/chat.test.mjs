@@ -334,6 +334,25 @@ test('who closes the page is seen to be offline, and online again', async (t) =>
   await alice.locator('#people-list [data-user=bob][data-status=online]').waitFor();
 });
 
+test('who does not look for five minutes is away, until they look again', async (t) => {
+  const room = await roomOf('alice', 'bob');
+  const alice = await enter(t, 'alice', room);
+  const bob = await openPage(t, tokens.bob, { prepare: (page) => page.clock.install() });
+  await live(bob);
+  await alice.click('#people');
+  await alice.locator('#people-list [data-user=bob][data-status=online]').waitFor();
+  const look = (hidden) =>
+    bob.evaluate((hidden) => {
+      Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
+      document.dispatchEvent(new Event('visibilitychange'));
+    }, hidden);
+  await look(true);
+  await bob.clock.fastForward('05:01');
+  await alice.locator('#people-list [data-user=bob][data-status=idle]').waitFor();
+  await look(false);
+  await alice.locator('#people-list [data-user=bob][data-status=online]').waitFor();
+});
+
 test('who is removed is out, may come back to a public room, and not when banned', async (t) => {
   const { alice, bob, room } = await pair(t);
   await alice.click('#people');
@@ -462,9 +481,10 @@ test('the chat fits a screen of 360 pixels, and leads from the rooms to one and 
 });
 
 /** A page of the chat, with a token or as a guest; the test fails when it has an error or breaks its content policy. */
-async function openPage(t, token, { path = '/chat', base = server.http, viewport = { width: 1200, height: 800 } } = {}) {
-  const context = await browser.newContext({ viewport });
+async function openPage(t, token, { path = '/chat', base = server.http, viewport, prepare } = {}) {
+  const context = await browser.newContext({ viewport: viewport ?? { width: 1200, height: 800 } });
   const page = await context.newPage();
+  await prepare?.(page);
   page.setDefaultTimeout(15_000);
   const faults = [];
   page.on('pageerror', (error) => faults.push(error.stack));

@@ -16,6 +16,9 @@ const FOLLOWED_EVERY_MS = 100;
 const READ_AFTER_MS = 250;
 const DELIVERED_AFTER_MS = 1_000;
 
+/** Rooms that are told so at a time: in many busy ones it is too much to ask each second. */
+const MARKED_AT_ONCE = 8;
+
 /** Messages of a room that are kept at hand while one follows its end. */
 const KEPT = 400;
 
@@ -168,7 +171,7 @@ export class ChatClient {
       if (room && verdict === 'hole') this.#followAnew(room);
       if (room && verdict === 'next' && event.event === 'message') this.#arrived(room, event.payload);
       if (event.event === 'typing') setTimeout(() => this.#model.expireTyping(), 6_050);
-      if (event.event === 'userJoined') this.#askPresence([event.payload.userId]);
+      if (event.event === 'userJoined' && room === this.open) this.#askPresence([event.payload.userId]);
       if (event.event === 'roomAdded') this.#attempt(() => this.#added(event.payload.id));
       if (event.event === 'roomRemoved' || event.event === 'userLeft') this.#out();
     },
@@ -429,7 +432,7 @@ class Marks {
   flush() {
     clearTimeout(this.#timer);
     this.#timer = null;
-    for (const [room, sequence] of this.#highest) {
+    for (const [room, sequence] of [...this.#highest].slice(0, MARKED_AT_ONCE)) {
       this.#highest.delete(room);
       if (sequence < room.firstUnread) continue;
       this.#client.ask(this.#method, { room: room.id, sequence }).then(
@@ -438,6 +441,7 @@ class Marks {
         (error) => error instanceof Lost && !this.#highest.has(room) && this.#highest.set(room, sequence),
       );
     }
+    if (this.#highest.size > 0) this.#timer = setTimeout(() => this.flush(), this.#after);
   }
 }
 

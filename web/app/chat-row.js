@@ -106,6 +106,8 @@ function image(message, address) {
     referrerpolicy: 'no-referrer',
     width: Number.isInteger(width) && width > 0 ? width : undefined,
     height: Number.isInteger(height) && height > 0 ? height : undefined,
+    // What cannot be shown is a link still.
+    onerror: ({ currentTarget }) => currentTarget.replaceWith(address),
   });
   const link = h('a', { href: address, target: '_blank', rel: 'noopener noreferrer' }, picture);
   return h('figure', { class: 'picture' }, link, caption && h('figcaption', {}, caption));

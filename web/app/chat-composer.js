@@ -57,7 +57,7 @@ export class Composer {
   }
 
   /** Writes to a room, or to a thread of it, which is the place; what was begun in another is kept for it. */
-  begin(room, place, placeholder) {
+  begin(room, place) {
     if (this.place === place) return;
     this.#typing.stopped();
     this.#leave();
@@ -66,7 +66,6 @@ export class Composer {
     const { content = '', chosen = [] } = this.#kept.get(place) ?? {};
     this.#chosen = chosen;
     this.#set(content);
-    this.text.placeholder = placeholder;
   }
 
   #leave() {
@@ -94,6 +93,10 @@ export class Composer {
       this.#set('');
     }
     this.button.textContent = about?.edit ? 'Save' : 'Send';
+  }
+
+  set placeholder(words) {
+    this.text.placeholder = words;
   }
 
   focus() {

@@ -75,13 +75,14 @@ export class Conversation {
     this.#room = room;
     if (!room) return;
     this.#list.begin({ model: this.#model, room, thread: false, act: this.actions() });
-    this.#composer.begin(room, room.id, `Write to ${this.#model.titleOf(room)}`);
+    this.#composer.begin(room, room.id);
     if (matchMedia('(hover: hover)').matches) this.#composer.focus();
   }
 
   #showHead() {
     const room = this.#room;
     element('room-name').textContent = this.#model.titleOf(room);
+    this.#composer.placeholder = `Write to ${this.#model.titleOf(room)}`;
     element('room-about').textContent = this.#about(room);
     element('people').disabled = room.role === null && room.kind !== 'public';
   }

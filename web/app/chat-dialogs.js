@@ -43,11 +43,11 @@ export class FindDialog {
     element('find-make').disabled = words === '' || rooms.some(({ id }) => id === element('find-room').value.trim());
   }
 
-  #row({ id, title, members, lastMessage }) {
+  #row({ id, title, members, sequence }) {
     const joined = (this.#model.rooms.get(id)?.role ?? null) !== null;
     const button = h('button', { type: 'button', data: { find: id }, onclick: () => this.#enter(id, joined) }, joined ? 'Open' : 'Join');
     button.setAttribute('aria-label', `${button.textContent} ${title || id}`);
-    const about = [title && id, count(members, 'member'), !lastMessage && 'no message yet'].filter(Boolean).join(', ');
+    const about = [title && id, count(members, 'member'), count(sequence, 'message')].filter(Boolean).join(', ');
     return h(
       'li',
       {},

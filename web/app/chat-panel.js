@@ -159,6 +159,7 @@ export class ThreadPanel {
       typing: (method) => this.#room && client.typing(this.#room, method),
       editLast: () => {},
     });
+    this.#composer.placeholder = 'Answer in the thread';
     element('thread-writing').append(this.#composer.element);
   }
 
@@ -171,7 +172,7 @@ export class ThreadPanel {
       jump: () => {},
     });
     this.#list.begin({ model: this.#model, room, thread: true, act });
-    this.#composer.begin(room, `${room.id} ${rootId}`, 'Answer in the thread');
+    this.#composer.begin(room, `${room.id} ${rootId}`);
     element('thread-writing').hidden = !act.mayWrite();
     this.render();
     await this.#client.openThread(room, rootId);

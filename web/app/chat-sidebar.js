@@ -1,6 +1,6 @@
 // The list of rooms: one's own with what is unread, or the public ones for guests.
 
-import { avatar, briefly, h, icon, statusWords } from './chat-parts.js';
+import { avatar, briefly, count, h, icon, statusWords } from './chat-parts.js';
 import { excerpt } from './chat-row.js';
 
 export class Sidebar {
@@ -40,11 +40,11 @@ export class Sidebar {
   /** A row is made anew only when something in it is new, so that the keyboard keeps its place. */
   #rendered(room, current) {
     const model = this.#model;
-    const { unread = 0, mentions = 0, lastMessage, peer } = room;
+    const { unread = 0, mentions = 0, sequence, lastMessage, peer } = room;
     const title = model.titleOf(room);
     const status = peer ? model.presence.get(peer)?.status ?? 'offline' : null;
     const when = lastMessage && briefly(lastMessage.timestamp);
-    const parts = [title, unread, mentions, lastMessage, when, status, current, lastMessage && model.nameOf(lastMessage.userId)];
+    const parts = [title, unread, mentions, sequence, lastMessage, when, status, current, lastMessage && model.nameOf(lastMessage.userId)];
     const known = this.#rows.get(room.id);
     if (known && parts.every((part, at) => part === known.parts[at])) return known.element;
     const element = known?.element ?? h('li', {}, h('a', { href: `#${encodeURIComponent(room.id)}` }));
@@ -57,7 +57,7 @@ export class Sidebar {
       peer ? avatar(peer, title, status) : h('span', { class: 'sign', 'aria-hidden': 'true' }, icon(room.kind === 'private' ? 'lock' : 'hash')),
       h('span', { class: 'title' }, title, status && h('span', { class: 'unseen' }, `, ${statusWords[status]}`)),
       when && h('span', { class: 'when' }, when),
-      h('span', { class: 'last' }, lastMessage ? lastWords(model, room, lastMessage) : 'no message yet'),
+      h('span', { class: 'last' }, lastMessage ? lastWords(model, room, lastMessage) : howMany(room)),
       badge(unread, mentions),
     ];
     link.replaceChildren(...shown.filter(Boolean));
@@ -75,6 +75,8 @@ function badge(unread, mentions) {
   );
 }
 
+const howMany = ({ sequence }) => (sequence > 0 ? count(sequence, 'message') : 'no message yet');
+
 function lastWords(model, room, message) {
   if (message.type === 'SYSTEM') return excerpt(message);
   const who = model.isOwn(message) ? 'You' : model.nameOf(message.userId);
@@ -85,7 +87,7 @@ function lastWords(model, room, message) {
 function guestRooms(model, open) {
   const listed = (model.directory ?? []).map((room) => ({ ...room, ...live(model.rooms.get(room.id)), unread: 0, mentions: 0 }));
   const missing = open && open.ledger && !listed.some(({ id }) => id === open.id);
-  return missing ? [{ id: open.id, kind: open.kind, title: open.title, lastMessage: open.lastMessage }, ...listed] : listed;
+  return missing ? [{ id: open.id, kind: open.kind, ...live(open) }, ...listed] : listed;
 }
 
-const live = (room) => room?.lastMessage && { title: room.title, lastMessage: room.lastMessage };
+const live = (room) => room?.ledger && { title: room.title, sequence: room.sequence, lastMessage: room.lastMessage };

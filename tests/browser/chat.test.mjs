@@ -408,6 +408,24 @@ test('a room can be left', async (t) => {
   await bob.locator('#nothing').waitFor();
 });
 
+test('who looks into public rooms is told that they are not in, and joins the one that is open', async (t) => {
+  const [one, other] = [await roomOf('alice'), await roomOf('alice')];
+  await send('alice', other, { content: 'come in' });
+  const bob = await enter(t, 'bob');
+  for (const room of [one, other]) {
+    await bob.evaluate((room) => (location.hash = room), room);
+    await bob.locator(`#conversation[data-room="${room}"] #bar`, { hasText: 'You read this room, and are not in it.' }).waitFor();
+  }
+  await shows(bob, ['come in']);
+  await send('alice', other, { content: 'the door is open' });
+  await shows(bob, ['come in', 'the door is open']);
+  await bob.locator('#bar').getByRole('button', { name: 'Join' }).click();
+  await bob.locator(`#rooms-list [data-room="${other}"]`).waitFor();
+  await write(bob, 'thanks');
+  await shows(bob, ['come in', 'the door is open', 'thanks']);
+  assert.equal(await bob.locator(`#rooms-list [data-room="${one}"]`).count(), 0);
+});
+
 test('a guest reads a public room and writes to it', async (t) => {
   const room = await roomOf('alice');
   await send('alice', room, { content: 'welcome' });

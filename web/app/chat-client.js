@@ -30,13 +30,17 @@ export class ChatClient {
   #connection;
   #identity;
   #followed = new Map();
+  /** Rooms for which something is under way that is done once at a time. */
   #sending = new Set();
+  #loading = new Set();
+  #renewing = new Set();
   #read;
   #delivered;
 
   /**
    * `identity` is `{token, name, roles}`. `told` hears `state(name, detail)`, `notice(sentence)`, `expiring(at)` of the
-   * token, `arrived(room, message)` of others' messages, `missing(id)` of a room that is not there, and is asked `away()`, whether nobody looks.
+   * token, `arrived(room, message)` of others' messages, `missing(id, error)` of a room that is not there or not for one,
+   * and is asked `away()`, whether nobody looks.
    */
   constructor(model, identity, told) {
     this.#model = model;
@@ -107,10 +111,11 @@ export class ChatClient {
 
   /** What happened while one was away, for all rooms in one answer. */
   async #catchUp() {
-    const positions = this.#model.joined.filter(({ ledger }) => ledger).map(({ id, position }) => [id, position]);
-    const { rooms, removed = [] } = await this.ask('chat.sync', { rooms: Object.fromEntries(positions), limit: PAGE });
+    const known = this.#model.joined.filter(({ ledger }) => ledger).slice(0, ROOMS_PAGE);
+    const positions = Object.fromEntries(known.map(({ id, position }) => [id, position]));
+    const { rooms, removed } = await this.ask('chat.sync', { rooms: positions, limit: PAGE });
     for (const entry of rooms) this.#model.synced(entry);
-    for (const id of removed) this.#model.left(this.#model.room(typeof id === 'string' ? id : id.roomId), 'left');
+    for (const id of removed) this.#model.left(this.#model.room(id), 'left');
   }
 
   async #listRooms() {
@@ -151,14 +156,15 @@ export class ChatClient {
   }
 
   #followAnew(room) {
-    if (room.following) return;
-    room.following = true;
+    if (this.#renewing.has(room)) return;
+    this.#renewing.add(room);
     // Not at once: whatever made a hole may make the next one.
     sleep(500)
       .then(() => this.#attempt(() => this.#join(room)))
-      .finally(() => (room.following = false));
+      .finally(() => this.#renewing.delete(room));
   }
 
+  /** Does not read on. Who was removed is not read to any more anyway, and has to be followed anew when back in. */
   #unfollow(room) {
     if (!this.#followed.delete(room.id)) return;
     this.#connection.leave(`chat:${room.id}`).catch(() => {});
@@ -173,7 +179,8 @@ export class ChatClient {
       if (event.event === 'typing') setTimeout(() => this.#model.expireTyping(), 6_050);
       if (event.event === 'userJoined' && room === this.open) this.#askPresence([event.payload.userId]);
       if (event.event === 'roomAdded') this.#attempt(() => this.#added(event.payload.id));
-      if (event.event === 'roomRemoved' || event.event === 'userLeft') this.#out();
+      if (event.event === 'userLeft' && event.payload.userId === this.#model.me.id) this.#unfollow(room);
+      if (event.event === 'roomRemoved') this.#unfollow(this.#model.room(event.payload.roomId));
     },
     gap: (gap) => {
       const room = this.#model.gap(gap);
@@ -207,17 +214,12 @@ export class ChatClient {
     if (room.peer) await this.#askPresence([room.peer]);
   }
 
-  /** Rooms that one is out of are not read on; who removed somebody has cut the reading already. */
-  #out() {
-    for (const room of this.#model.rooms.values()) if (room.removed) this.#unfollow(room);
-  }
-
   /** Shows a room; null shows none. */
   async show(id) {
     const left = this.open;
     if (left) {
       left.divider = null;
-      left.messages.size > KEPT && left.trim(KEPT);
+      left.trim(KEPT);
       if (left.role === null) this.#unfollow(left);
     }
     this.open = id === null ? null : this.#model.room(id);
@@ -255,21 +257,21 @@ export class ChatClient {
 
   /** Loads the page before what is shown; once at a time. */
   async loadBefore(room) {
-    if (room.loading || !room.hasBefore || !room.loaded || !this.#connection.live) return;
-    room.loading = true;
+    if (this.#loading.has(room) || !room.hasBefore || !room.loaded || !this.#connection.live) return;
+    this.#loading.add(room);
     try {
       const before = room.messages.sorted[0]?.sequence;
       await this.#attempt(async () => {
         this.#model.before(room, await this.ask('chat.history', { room: room.id, before, limit: PAGE }));
       });
     } finally {
-      room.loading = false;
+      this.#loading.delete(room);
     }
   }
 
   /** Keeps the list short while its end is looked at. */
   trim(room) {
-    if (room.messages.size > KEPT + PAGE && !room.loading) room.trim(KEPT);
+    if (room.messages.size > KEPT + PAGE && !this.#loading.has(room)) room.trim(KEPT);
   }
 
   async openThread(room, rootId) {
@@ -324,7 +326,7 @@ export class ChatClient {
   async leave(room) {
     if (!(await this.act('chat.leave', { room: room.id }))) return false;
     this.#model.left(room, 'left');
-    this.#out();
+    this.#unfollow(room);
     return true;
   }
 
@@ -352,8 +354,8 @@ export class ChatClient {
 
   /** Sends a room's drafts one after another. The id of each makes a second sending harmless. */
   async #send(room) {
-    if (this.#sending.has(room.id)) return;
-    this.#sending.add(room.id);
+    if (this.#sending.has(room)) return;
+    this.#sending.add(room);
     for (;;) {
       const draft = room.drafts.find(({ state }) => state === 'sending');
       if (!draft || !this.#connection.live) break;
@@ -366,7 +368,7 @@ export class ChatClient {
         else this.#model.failed(room, draft.clientMessageId, sentenceOf(error));
       }
     }
-    this.#sending.delete(room.id);
+    this.#sending.delete(room);
   }
 
   async edit(room, message, content, mentions) {

@@ -5,6 +5,9 @@ import { MessageView } from './chat-messages.js';
 import { roomRows } from './chat-timeline.js';
 import { count, h, openMenu, several, statusWords, timeOfDay } from './chat-parts.js';
 
+/** What a browser's timers can wait for. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 const element = (id) => document.getElementById(id);
 
 export class Conversation {
@@ -14,6 +17,7 @@ export class Conversation {
   #room = null;
   #list;
   #composer;
+  #later = null;
 
   /** `act` is what can be done with messages besides what a list does itself: `thread(id)`, `receipts(message, anchor)`. */
   constructor(model, client, act) {
@@ -41,7 +45,8 @@ export class Conversation {
 
   /** What the rows of a list can ask for, in this room. */
   actions(more = {}) {
-    const { client, room } = { client: this.#client, room: this.#room };
+    const room = this.#room;
+    const client = this.#client;
     return {
       isOwn: (message) => this.#model.isOwn(message),
       mayModerate: () => room.mayModerate || this.#model.me.admin,
@@ -122,9 +127,14 @@ export class Conversation {
     element('writing').hidden = word !== null;
     bar.hidden = word === null;
     if (word === null) return;
-    const { sentence, label, act } = word;
-    if (bar.dataset.sentence === sentence) return;
-    bar.dataset.sentence = sentence;
+    const { sentence, label, act, until } = word;
+    // What ends by itself is looked at again then.
+    clearTimeout(this.#later);
+    if (until) this.#later = setTimeout(() => this.#model.tell('rooms', room), Math.min(until - Date.now() + 50, LONGEST_TIMER_MS));
+    // The same sentence may stand for another room, whose button it then is.
+    const shown = `${room.id} ${sentence}`;
+    if (bar.dataset.shown === shown) return;
+    bar.dataset.shown = shown;
     bar.replaceChildren(h('span', {}, sentence), label ? h('button', { type: 'button', onclick: act }, label) : '');
   }
 
@@ -139,9 +149,7 @@ export class Conversation {
     if (this.#model.me.guest) return room.kind === 'public' ? null : { sentence: 'Sign in to write here.' };
     if (room.role === null) return { sentence: 'You read this room, and are not in it.', ...(room.kind === 'public' && join) };
     if (room.mutedUntil > Date.now()) {
-      // The word goes when its time is over, without anything else happening here.
-      setTimeout(() => this.#model.tell('rooms', room), Math.min(room.mutedUntil - Date.now() + 50, 2_000_000_000));
-      return { sentence: `You are muted until ${timeOfDay(room.mutedUntil)}.` };
+      return { sentence: `You are muted until ${timeOfDay(room.mutedUntil)}.`, until: room.mutedUntil };
     }
     return null;
   }

@@ -183,7 +183,8 @@ export class MessageView {
 
   /** One message at a time offers what can be done with it, so that the way to where one writes is short by keyboard. */
   #activate(element) {
-    if (element === this.#active) return;
+    // A menu that is open belongs to a message.
+    if (element === this.#active || document.querySelector('.menu')) return;
     if (this.#active) reachable(this.#active, false);
     this.#active = element;
     if (element) this.#offer(element);

@@ -124,21 +124,18 @@ export class ChatModel {
     this.tell('people', room);
   }
 
-  /** An answer to `chat.sync`, for one room; true when its newest page is needed and not in the answer. */
+  /** An answer to `chat.sync`, for one room. */
   synced(entry) {
     const room = this.room(entry.roomId);
-    let missing = false;
     if (entry.gap) {
       room.skip({ from: 0, to: entry.seq, epoch: entry.epoch });
-      if (entry.page) this.newest(room, entry.page);
-      else missing = true;
+      this.newest(room, entry.page);
     }
     for (const event of entry.events ?? []) this.receive({ room: `chat:${room.id}`, ...event });
     room.sequence = Math.max(room.sequence, entry.sequence);
     // Last, as the counts are of the head: the events before it have been counted again here.
     if (room.role !== null) room.mark(entry, entry.sequence);
     this.tell('rooms', room);
-    return missing;
   }
 
   /**

@@ -146,7 +146,8 @@ export class ThreadPanel {
     this.#client = client;
     this.#act = act;
     this.#list = new MessageView(element('thread'), element('thread-list'), {
-      see: (sequence) => client.see(this.#room, sequence),
+      // Answers stand in the room's list too, and are read there: a mark would take what is before them along.
+      see: () => {},
       start: () => {},
       ends: () => {},
     });

@@ -460,7 +460,9 @@ async function patiently(ask) {
 }
 
 const isBusy = (error) =>
-  error instanceof Refusal && ['rate_limited', 'unavailable', 'shutting_down'].includes(error.code) && error.delay <= 10_000;
+  error instanceof Refusal &&
+  ['rate_limited', 'unavailable', 'shutting_down'].includes(error.code) &&
+  error.delay <= 10_000;
 
 function isBehind({ epoch, seq }, mark) {
   const at = mark.lastIndexOf(':');

@@ -27,7 +27,10 @@ export class Composer {
   constructor(model, label, told) {
     this.#model = model;
     this.#told = told;
-    this.#typing = new TypingSignal({ start: () => told.typing('chat.typing'), stop: () => told.typing('chat.stopTyping') });
+    this.#typing = new TypingSignal({
+      start: () => told.typing('chat.typing'),
+      stop: () => told.typing('chat.stopTyping'),
+    });
     composers += 1;
     const id = `proposed-${composers}`;
     this.chip = h('div', { class: 'chip', hidden: true });
@@ -184,7 +187,11 @@ export class Composer {
   /** Members whose name fits the word behind an @. */
   #propose() {
     const word = this.#room && mentionBefore(this.text.value, this.text.selectionStart);
-    const fits = (text) => text.toLowerCase().split(/\s+/).some((part) => part.startsWith(word.query)) || text.toLowerCase().startsWith(word.query);
+    const fits = (text) =>
+      text
+        .toLowerCase()
+        .split(/\s+/)
+        .some((part) => part.startsWith(word.query)) || text.toLowerCase().startsWith(word.query);
     this.#proposed = word
       ? [...this.#room.people.keys()]
           .map((userId) => ({ userId, name: this.#model.nameOf(userId) }))
@@ -199,7 +206,11 @@ export class Composer {
         h(
           'li',
           // Pressed, not clicked: a click would take the caret out of the text first.
-          { role: 'option', id: `${this.list.id}-${at}`, onpointerdown: (event) => (event.preventDefault(), this.#take(one)) },
+          {
+            role: 'option',
+            id: `${this.list.id}-${at}`,
+            onpointerdown: (event) => (event.preventDefault(), this.#take(one)),
+          },
           avatar(one.userId, one.name),
           h('span', {}, one.name),
           one.name !== one.userId && h('span', { class: 'hint' }, one.userId),

@@ -117,7 +117,8 @@ export class Connection {
         this.#live = false;
         clearInterval(life);
         socket.close(1000, 'Client closing');
-        for (const ref of [...this.#calls.keys()]) this.#settle(ref, ({ reject }) => reject(new Lost('the connection was lost')));
+        for (const ref of [...this.#calls.keys()])
+          this.#settle(ref, ({ reject }) => reject(new Lost('the connection was lost')));
         resolve(Object.assign(error, { early }));
       };
       const receive = {
@@ -149,7 +150,11 @@ export class Connection {
   async #reason(error) {
     try {
       const headers = this.#token ? { Authorization: `Bearer ${this.#token}` } : {};
-      const answer = await fetch('/api/chat/directory?limit=1', { headers, cache: 'no-store', signal: this.#stopped.signal });
+      const answer = await fetch('/api/chat/directory?limit=1', {
+        headers,
+        cache: 'no-store',
+        signal: this.#stopped.signal,
+      });
       if (answer.status !== 401 && answer.status !== 403) return error;
       const { error: sentence, advice } = await answer.json();
       return new Refusal(advice ? `${sentence}. ${advice}` : sentence, { passing: false });

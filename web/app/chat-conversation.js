@@ -130,7 +130,11 @@ export class Conversation {
     const { sentence, label, act, until } = word;
     // What ends by itself is looked at again then.
     clearTimeout(this.#later);
-    if (until) this.#later = setTimeout(() => this.#model.tell('rooms', room), Math.min(until - Date.now() + 50, LONGEST_TIMER_MS));
+    if (until)
+      this.#later = setTimeout(
+        () => this.#model.tell('rooms', room),
+        Math.min(until - Date.now() + 50, LONGEST_TIMER_MS),
+      );
     // The same sentence may stand for another room, whose button it then is.
     const shown = `${room.id} ${sentence}`;
     if (bar.dataset.shown === shown) return;
@@ -145,9 +149,11 @@ export class Conversation {
   #whyNot(room) {
     const join = { label: 'Join', act: () => this.#client.join(room.id) };
     if (room.removed === 'banned') return { sentence: 'You are banned from this room.' };
-    if (room.removed === 'kicked') return { sentence: 'You were removed from this room.', ...(room.kind === 'public' && join) };
+    if (room.removed === 'kicked')
+      return { sentence: 'You were removed from this room.', ...(room.kind === 'public' && join) };
     if (this.#model.me.guest) return room.kind === 'public' ? null : { sentence: 'Sign in to write here.' };
-    if (room.role === null) return { sentence: 'You read this room, and are not in it.', ...(room.kind === 'public' && join) };
+    if (room.role === null)
+      return { sentence: 'You read this room, and are not in it.', ...(room.kind === 'public' && join) };
     if (room.mutedUntil > Date.now()) {
       return { sentence: `You are muted until ${timeOfDay(room.mutedUntil)}.`, until: room.mutedUntil };
     }
@@ -155,7 +161,9 @@ export class Conversation {
   }
 
   showTyping() {
-    const names = this.#room ? [...this.#room.typing].map(([id, { userName }]) => userName ?? this.#model.nameOf(id)) : [];
+    const names = this.#room
+      ? [...this.#room.typing].map(([id, { userName }]) => userName ?? this.#model.nameOf(id))
+      : [];
     const words = names.length === 0 ? '' : `${several(names, 2)} ${names.length === 1 ? 'is' : 'are'} typing`;
     const line = element('typing');
     if (line.textContent !== words) line.textContent = words;

@@ -36,16 +36,23 @@ export class FindDialog {
     if (!this.#dialog.open) return;
     const words = element('find-room').value.trim().toLowerCase();
     const rooms = this.#model.directory ?? [];
-    const fits = rooms.filter(({ id, title }) => id.toLowerCase().includes(words) || title?.toLowerCase().includes(words));
+    const fits = rooms.filter(
+      ({ id, title }) => id.toLowerCase().includes(words) || title?.toLowerCase().includes(words),
+    );
     element('find-list').replaceChildren(...fits.slice(0, 50).map((room) => this.#row(room)));
     element('find-none').hidden = fits.length > 0;
-    element('find-none').textContent = words === '' ? 'There is no public room yet.' : 'No public room is called so. You can make it.';
+    element('find-none').textContent =
+      words === '' ? 'There is no public room yet.' : 'No public room is called so. You can make it.';
     element('find-make').disabled = words === '' || rooms.some(({ id }) => id === element('find-room').value.trim());
   }
 
   #row({ id, title, members, sequence }) {
     const joined = (this.#model.rooms.get(id)?.role ?? null) !== null;
-    const button = h('button', { type: 'button', data: { find: id }, onclick: () => this.#enter(id, joined) }, joined ? 'Open' : 'Join');
+    const button = h(
+      'button',
+      { type: 'button', data: { find: id }, onclick: () => this.#enter(id, joined) },
+      joined ? 'Open' : 'Join',
+    );
     button.setAttribute('aria-label', `${button.textContent} ${title || id}`);
     const about = [title && id, count(members, 'member'), count(sequence, 'message')].filter(Boolean).join(', ');
     return h(

@@ -96,7 +96,8 @@ export class MessageView {
   #rendered(row) {
     const known = this.#rows.get(row.key);
     const parts = [row.kind, ...partsOf(row, this.#shown)];
-    if (known && parts.length === known.parts.length && parts.every((part, at) => part === known.parts[at])) return known.element;
+    if (known && parts.length === known.parts.length && parts.every((part, at) => part === known.parts[at]))
+      return known.element;
     const element = known?.element ?? h('li');
     if (row.kind === 'message') element.tabIndex = -1;
     fill(element, row, this.#shown);
@@ -168,7 +169,8 @@ export class MessageView {
   #looked(entries) {
     for (const { target, isIntersecting, intersectionRatio, intersectionRect, rootBounds } of entries) {
       const fills = intersectionRect.height >= (rootBounds?.height ?? Infinity) * IN_SIGHT;
-      if (isIntersecting && (intersectionRatio >= IN_SIGHT || fills)) this.#inSightUnseen.set(target, target.message.sequence);
+      if (isIntersecting && (intersectionRatio >= IN_SIGHT || fills))
+        this.#inSightUnseen.set(target, target.message.sequence);
       else this.#inSightUnseen.delete(target);
     }
     this.#tellSeen();

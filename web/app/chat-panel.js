@@ -9,7 +9,11 @@ const element = (id) => document.getElementById(id);
 const roles = ['owner', 'moderator', 'member'];
 
 /** Times for which somebody may be muted, in seconds. */
-const MUTES = [['10 minutes', 600], ['an hour', 3_600], ['a day', 86_400]];
+const MUTES = [
+  ['10 minutes', 600],
+  ['an hour', 3_600],
+  ['a day', 86_400],
+];
 
 export class PeoplePanel {
   #model;
@@ -43,7 +47,8 @@ export class PeoplePanel {
     element('leave').hidden = room.role === null || direct;
     element('people-count').textContent = String(room.members || room.people.size);
     const people = [...room.people.values()].sort(
-      (a, b) => roles.indexOf(a.role) - roles.indexOf(b.role) || model.nameOf(a.userId).localeCompare(model.nameOf(b.userId)),
+      (a, b) =>
+        roles.indexOf(a.role) - roles.indexOf(b.role) || model.nameOf(a.userId).localeCompare(model.nameOf(b.userId)),
     );
     const list = element('people-list');
     const focused = list.contains(document.activeElement) && document.activeElement.dataset.again;
@@ -57,14 +62,21 @@ export class PeoplePanel {
     const name = model.nameOf(userId);
     const me = userId === model.me.id;
     // Guests are not told who is there.
-    const status = model.me.guest ? null : me ? 'online' : model.presence.get(userId)?.status ?? 'offline';
-    const words = [me && 'you', role !== 'member' && role, mutedUntil > Date.now() && 'muted'].filter(Boolean).join(', ');
+    const status = model.me.guest ? null : me ? 'online' : (model.presence.get(userId)?.status ?? 'offline');
+    const words = [me && 'you', role !== 'member' && role, mutedUntil > Date.now() && 'muted']
+      .filter(Boolean)
+      .join(', ');
     const items = me ? [] : this.#menu(room, member, name);
     return h(
       'li',
       { data: { user: userId, role, ...(status && { status }) } },
       avatar(userId, name, status),
-      h('span', { class: 'name' }, name, status && h('span', { class: 'unseen' }, `, ${statusWords[status] ?? status}`)),
+      h(
+        'span',
+        { class: 'name' },
+        name,
+        status && h('span', { class: 'unseen' }, `, ${statusWords[status] ?? status}`),
+      ),
       h('span', { class: 'hint' }, words),
       items.length > 0 &&
         iconButton('more', `What to do with ${name}`, ({ currentTarget }) => openMenu(currentTarget, name, items), {
@@ -85,13 +97,20 @@ export class PeoplePanel {
     const above = me.admin || roles.indexOf(room.role) < roles.indexOf(role);
     return [
       write,
-      ...(owns ? roles.filter((one) => one !== role).map((one) => ({ label: `Make ${one}`, act: does('chat.setRole', { role: one }) })) : []),
+      ...(owns
+        ? roles
+            .filter((one) => one !== role)
+            .map((one) => ({ label: `Make ${one}`, act: does('chat.setRole', { role: one }) }))
+        : []),
       ...(moderates && above ? this.#order(mutedUntil, does) : []),
     ];
   }
 
   #order(mutedUntil, does) {
-    const mutes = MUTES.map(([words, seconds]) => ({ label: `Mute for ${words}`, act: does('chat.mute', { seconds }) }));
+    const mutes = MUTES.map(([words, seconds]) => ({
+      label: `Mute for ${words}`,
+      act: does('chat.mute', { seconds }),
+    }));
     const unmute = { label: 'Let speak again', act: does('chat.mute', { seconds: 0 }) };
     return [
       ...(mutedUntil > Date.now() ? [unmute] : mutes),
@@ -102,7 +121,10 @@ export class PeoplePanel {
 
   async #rename(event) {
     event.preventDefault();
-    const room = await this.#client.act('chat.update', { room: this.#room.id, title: element('rename-title').value.trim() });
+    const room = await this.#client.act('chat.update', {
+      room: this.#room.id,
+      title: element('rename-title').value.trim(),
+    });
     if (room) this.#model.describe(room);
   }
 
@@ -115,7 +137,11 @@ export class PeoplePanel {
 
   async #leave() {
     const button = element('leave');
-    const leave = { label: 'Leave this room', danger: true, act: async () => (await this.#client.leave(this.#room)) && this.#told.left() };
+    const leave = {
+      label: 'Leave this room',
+      danger: true,
+      act: async () => (await this.#client.leave(this.#room)) && this.#told.left(),
+    };
     openMenu(button, 'Leave', [leave]);
   }
 
@@ -188,6 +214,8 @@ export class ThreadPanel {
   render() {
     if (!this.#room) return;
     const { me } = this.#model;
-    this.#list.render(threadRows(this.#room, this.#rootId, { isOwn: (message) => this.#model.isOwn(message), me: me.id }));
+    this.#list.render(
+      threadRows(this.#room, this.#rootId, { isOwn: (message) => this.#model.isOwn(message), me: me.id }),
+    );
   }
 }

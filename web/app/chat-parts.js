@@ -28,7 +28,11 @@ export function icon(name) {
 
 /** A button that is a drawing, with its name for those who do not see it. */
 export function iconButton(name, label, onclick, more = {}) {
-  return h('button', { type: 'button', class: 'plain', 'aria-label': label, title: label, onclick, ...more }, icon(name));
+  return h(
+    'button',
+    { type: 'button', class: 'plain', 'aria-label': label, title: label, onclick, ...more },
+    icon(name),
+  );
 }
 
 /** The first letters of a name on the colour of a user; `status` is a dot. */
@@ -124,7 +128,11 @@ export function openMenu(anchor, label, items, { tiles = false } = {}) {
     if (anchor.isConnected) anchor.focus();
   };
   for (const { label, act, danger = false, title } of items) {
-    const item = h('button', { type: 'button', role: 'menuitem', class: danger ? 'danger' : undefined, title, tabindex: '-1' }, label);
+    const item = h(
+      'button',
+      { type: 'button', role: 'menuitem', class: danger ? 'danger' : undefined, title, tabindex: '-1' },
+      label,
+    );
     let sure = !danger;
     item.addEventListener('click', () => {
       if (!sure) {

@@ -372,7 +372,9 @@ export class RoomState {
   }
 
   #redraft(clientMessageId, change) {
-    this.drafts = this.drafts.map((draft) => (draft.clientMessageId === clientMessageId ? { ...draft, ...change } : draft));
+    this.drafts = this.drafts.map((draft) =>
+      draft.clientMessageId === clientMessageId ? { ...draft, ...change } : draft,
+    );
   }
 
   /** The answer to an edit, a deletion or a reaction. The event that follows says the same. */

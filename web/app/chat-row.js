@@ -15,8 +15,22 @@ export function partsOf(row, { model, room }) {
     case 'message': {
       const { message } = row;
       const beside = [message.replyTo, message.threadId].map((id) => (id ? room.messages.find(id) : null));
-      const people = [message.userId, ...(message.mentions ?? []), ...row.readBy, ...(beside[0] ? [beside[0].userId] : [])];
-      return [message, row.head, row.own, row.tick, room.role, ...beside, ...people, ...people.map((id) => model.nameOf(id))];
+      const people = [
+        message.userId,
+        ...(message.mentions ?? []),
+        ...row.readBy,
+        ...(beside[0] ? [beside[0].userId] : []),
+      ];
+      return [
+        message,
+        row.head,
+        row.own,
+        row.tick,
+        room.role,
+        ...beside,
+        ...people,
+        ...people.map((id) => model.nameOf(id)),
+      ];
     }
     default:
       return [];
@@ -40,11 +54,13 @@ const fillings = {
 function noteOf({ note, userId, by }, model) {
   const name = model.nameOf(userId);
   const whose = by && by !== userId ? ` by ${model.nameOf(by)}` : '';
-  return {
-    joined: whose ? `${name} was brought in${whose}` : `${name} joined`,
-    kicked: `${name} was removed${whose}`,
-    banned: `${name} was banned${whose}`,
-  }[note] ?? `${name} left`;
+  return (
+    {
+      joined: whose ? `${name} was brought in${whose}` : `${name} joined`,
+      kicked: `${name} was removed${whose}`,
+      banned: `${name} was banned${whose}`,
+    }[note] ?? `${name} left`
+  );
 }
 
 function fillMessage(row, shown, element) {
@@ -77,14 +93,21 @@ function gutter({ head }, userId, author, timestamp) {
 }
 
 function byline(author, message, own) {
-  return h('p', { class: 'byline' }, h('b', {}, author), own && h('span', { class: 'hint' }, 'you'), clock(message.timestamp));
+  return h(
+    'p',
+    { class: 'byline' },
+    h('b', {}, author),
+    own && h('span', { class: 'hint' }, 'you'),
+    clock(message.timestamp),
+  );
 }
 
 function contentOf(message, model) {
   if (message.deletedAt) return h('p', { class: 'text gone' }, 'This message was deleted.');
   const address = imageAddress(message, location.origin);
   if (address) return image(message, address);
-  const edited = message.editedAt && h('span', { class: 'edited', title: new Date(message.editedAt).toLocaleString() }, ' edited');
+  const edited =
+    message.editedAt && h('span', { class: 'edited', title: new Date(message.editedAt).toLocaleString() }, ' edited');
   return h('p', { class: 'text' }, textNodes(message, model), edited);
 }
 
@@ -116,13 +139,23 @@ function image(message, address) {
 function quote(message, { model, room, act }) {
   const quoted = room.messages.find(message.replyTo);
   const words = quoted ? [h('b', {}, model.nameOf(quoted.userId)), ` ${excerpt(quoted)}`] : ['an earlier message'];
-  return h('button', { type: 'button', class: 'quote', onclick: () => act.jump(message.replyTo) }, icon('reply'), h('span', {}, words));
+  return h(
+    'button',
+    { type: 'button', class: 'quote', onclick: () => act.jump(message.replyTo) },
+    icon('reply'),
+    h('span', {}, words),
+  );
 }
 
 function answerTo(message, { room, act }) {
   const root = room.messages.find(message.threadId);
   const words = root ? `in the thread “${excerpt(root, 60)}”` : 'in a thread';
-  return h('button', { type: 'button', class: 'quote', onclick: () => act.thread(message.threadId) }, icon('thread'), h('span', {}, words));
+  return h(
+    'button',
+    { type: 'button', class: 'quote', onclick: () => act.thread(message.threadId) },
+    icon('thread'),
+    h('span', {}, words),
+  );
 }
 
 /** The beginning of a message, on one line. */
@@ -136,7 +169,10 @@ export function excerpt({ content, deletedAt, type }, length = 120) {
 function reactions(message, { model, room, act }) {
   const items = message.reactions.map(({ emoji, count, userIds = [] }) => {
     const mine = userIds.includes(model.me.id);
-    const names = several(userIds.map((id) => model.nameOf(id)), 5);
+    const names = several(
+      userIds.map((id) => model.nameOf(id)),
+      5,
+    );
     return h(
       'button',
       {
@@ -158,8 +194,19 @@ function reactions(message, { model, room, act }) {
 
 function threadLink(message, { act }) {
   const { replies, lastReplyAt } = message.thread;
-  const button = { type: 'button', class: 'thread-link', data: { again: 'thread' }, onclick: () => act.thread(message.id) };
-  return h('button', button, icon('thread'), count(replies, 'answer'), lastReplyAt && h('span', { class: 'hint' }, 'last ', clock(lastReplyAt)));
+  const button = {
+    type: 'button',
+    class: 'thread-link',
+    data: { again: 'thread' },
+    onclick: () => act.thread(message.id),
+  };
+  return h(
+    'button',
+    button,
+    icon('thread'),
+    count(replies, 'answer'),
+    lastReplyAt && h('span', { class: 'hint' }, 'last ', clock(lastReplyAt)),
+  );
 }
 
 const ticks = { sent: 'Sent', delivered: 'Delivered', read: 'Read' };

@@ -42,9 +42,19 @@ export class Sidebar {
     const model = this.#model;
     const { unread = 0, mentions = 0, sequence, lastMessage, peer } = room;
     const title = model.titleOf(room);
-    const status = peer ? model.presence.get(peer)?.status ?? 'offline' : null;
+    const status = peer ? (model.presence.get(peer)?.status ?? 'offline') : null;
     const when = lastMessage && briefly(lastMessage.timestamp);
-    const parts = [title, unread, mentions, sequence, lastMessage, when, status, current, lastMessage && model.nameOf(lastMessage.userId)];
+    const parts = [
+      title,
+      unread,
+      mentions,
+      sequence,
+      lastMessage,
+      when,
+      status,
+      current,
+      lastMessage && model.nameOf(lastMessage.userId),
+    ];
     const known = this.#rows.get(room.id);
     if (known && parts.every((part, at) => part === known.parts[at])) return known.element;
     const element = known?.element ?? h('li', {}, h('a', { href: `#${encodeURIComponent(room.id)}` }));
@@ -54,7 +64,9 @@ export class Sidebar {
     link.toggleAttribute('aria-current', current);
     if (current) link.setAttribute('aria-current', 'page');
     const shown = [
-      peer ? avatar(peer, title, status) : h('span', { class: 'sign', 'aria-hidden': 'true' }, icon(room.kind === 'private' ? 'lock' : 'hash')),
+      peer
+        ? avatar(peer, title, status)
+        : h('span', { class: 'sign', 'aria-hidden': 'true' }, icon(room.kind === 'private' ? 'lock' : 'hash')),
       h('span', { class: 'title' }, title, status && h('span', { class: 'unseen' }, `, ${statusWords[status]}`)),
       when && h('span', { class: 'when' }, when),
       h('span', { class: 'last' }, lastMessage ? lastWords(model, room, lastMessage) : howMany(room)),
@@ -85,7 +97,12 @@ function lastWords(model, room, message) {
 
 /** Guests are members of no room: they see those that anybody may read. */
 function guestRooms(model, open) {
-  const listed = (model.directory ?? []).map((room) => ({ ...room, ...live(model.rooms.get(room.id)), unread: 0, mentions: 0 }));
+  const listed = (model.directory ?? []).map((room) => ({
+    ...room,
+    ...live(model.rooms.get(room.id)),
+    unread: 0,
+    mentions: 0,
+  }));
   const missing = open && open.ledger && !listed.some(({ id }) => id === open.id);
   return missing ? [{ id: open.id, kind: open.kind, ...live(open) }, ...listed] : listed;
 }

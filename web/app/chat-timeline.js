@@ -72,7 +72,9 @@ class Rows {
   #begins(entry, userId) {
     const last = this.#last;
     this.#last = { userId, timestamp: entry.timestamp, apart: isApart(entry) };
-    return !last || last.userId !== userId || last.apart || isApart(entry) || entry.timestamp - last.timestamp > GROUP_MS;
+    return (
+      !last || last.userId !== userId || last.apart || isApart(entry) || entry.timestamp - last.timestamp > GROUP_MS
+    );
   }
 
   #dayOf(timestamp) {
@@ -118,7 +120,10 @@ function receiptsOf(room, sorted, isOwn, me) {
  */
 export function pieces(content, mentions = [], nameOf = (id) => id) {
   const names = mentions
-    .flatMap((userId) => [[`@${nameOf(userId)}`, userId], [`@${userId}`, userId]])
+    .flatMap((userId) => [
+      [`@${nameOf(userId)}`, userId],
+      [`@${userId}`, userId],
+    ])
     .sort(([a], [b]) => b.length - a.length);
   const address = /https?:\/\/[^\s<>"'`]*[^\s<>"'`.,:;!?)\]}]/y;
   const found = [];
@@ -128,7 +133,7 @@ export function pieces(content, mentions = [], nameOf = (id) => id) {
     plain = '';
     found.push(piece);
   };
-  for (let at = 0; at < content.length; ) {
+  for (let at = 0; at < content.length;) {
     const name = content[at] === '@' && names.find(([text]) => content.startsWith(text, at));
     address.lastIndex = at;
     const link = content[at] === 'h' && !/\w$/.test(plain) && address.exec(content)?.[0];

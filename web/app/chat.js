@@ -136,14 +136,19 @@ element('me').addEventListener('click', ({ currentTarget }) => {
   ]);
 });
 document.addEventListener('keydown', (event) => {
-  if (event.key === 'Escape' && beside !== null && !event.defaultPrevented && !document.querySelector('dialog[open], [popover]')) {
+  if (
+    event.key === 'Escape' &&
+    beside !== null &&
+    !event.defaultPrevented &&
+    !document.querySelector('dialog[open], [popover]')
+  ) {
     showBeside(null);
   }
 });
 
 function showMe() {
   const { id, name, guest } = model.me;
-  const words = guest ? 'Guest' : name ?? id;
+  const words = guest ? 'Guest' : (name ?? id);
   element('me').replaceChildren(
     avatar(id, words),
     h('span', { class: 'name' }, words),

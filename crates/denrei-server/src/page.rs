@@ -1,4 +1,4 @@
-//! The page at `/`, built into the binary.
+//! The pages at `/` and `/chat`, built into the binary.
 
 use axum::Router;
 use axum::extract::Path;
@@ -12,13 +12,15 @@ use rust_embed::RustEmbed;
 #[folder = "../../web/app/"]
 struct Files;
 
-/// Only what the binary serves may run, and it may talk to its own origin only.
-const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; base-uri 'none'; \
+/// Only what the binary serves may run, and it may talk to its own origin only. Images that chat messages name may come
+/// from elsewhere, by https; no referrer is told.
+const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data: https:; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
 
 pub(crate) fn routes() -> Router {
     Router::new()
         .route("/", get(async |headers: HeaderMap| file("index.html", &headers)))
+        .route("/chat", get(async |headers: HeaderMap| file("chat.html", &headers)))
         .route("/app/{name}", get(async |Path(name): Path<String>, headers: HeaderMap| file(&name, &headers)))
         .fallback(denrei::not_found)
 }

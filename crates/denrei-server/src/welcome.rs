@@ -21,7 +21,7 @@ denrei listens on {url}   (open it in a browser)
 DEVELOPMENT MODE: everyone on this machine may connect and publish, without a token and without limits of rate.
 To let others in, listen on another address and configure [auth]; `denrei config` prints every setting.
 
-A token for the user `developer`, valid for a day:
+A token for the user `developer`, valid for a day (with it you are more than a guest on {url}/chat):
 {token}
 
 Three lines to try:

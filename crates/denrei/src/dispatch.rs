@@ -25,7 +25,7 @@ pub(crate) enum Waiting {
     /// As many publishes are under way as may be.
     Room,
     /// To publish, until somebody has looked up whether the client may.
-    Decision { reference: Option<String>, drafted: Drafted, decision: Decision },
+    Decision { reference: Option<String>, drafted: Box<Drafted>, decision: Decision },
     /// For the chat's answer to a call.
     Call { reference: Option<String>, call: Box<Call>, decision: Decision },
 }
@@ -177,7 +177,7 @@ fn publish(
         submit(session, under_way, reference, drafted);
         return Ok(None);
     }
-    Ok(Some(Waiting::Decision { reference, drafted, decision }))
+    Ok(Some(Waiting::Decision { reference, drafted: Box::new(drafted), decision }))
 }
 
 /// Publishes what had to be looked up, if that is allowed.

@@ -100,7 +100,7 @@ fn a_failure_that_was_passed_over_is_not_committed() {
     put(&transaction, "a", 1).unwrap();
     assert!(put(&transaction, "a", 2).is_err());
     assert!(matches!(transaction.commit(), Err(Fault::Database(_))));
-    assert_eq!(sizes(&database), []);
+    assert_eq!(sizes(&database), [0_i64; 0]);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn one_statement_for_many_rows_answers_in_their_order() {
         let number = 2_999 - at;
         assert_eq!(found, (number < 2_000).then_some((at, number as i64, 3_000)));
     }
-    assert_eq!(transaction.execute_many("DELETE FROM things WHERE name = $1", &[] as &[[Value<'_>; 1]]).unwrap(), []);
+    assert_eq!(transaction.execute_many("DELETE FROM things WHERE name = $1", &[] as &[[Value<'_>; 1]]).unwrap(), [0_usize; 0]);
 }
 
 #[test]
@@ -179,12 +179,12 @@ fn a_commit_after_a_statement_that_fails_commits_nothing() {
     let save = "UPDATE things SET size = size / $1 WHERE name = $2";
     let fault = transaction.commit_after(save, &[[Value::Integer(0), Value::Text("a")]]).unwrap_err();
     assert!(matches!(&fault, Fault::Operation(reason) if reason.contains("22012")), "{fault:?}");
-    assert_eq!(sizes(&database), []);
+    assert_eq!(sizes(&database), [0_i64; 0]);
     let transaction = Transaction::write(&mut connection).unwrap();
     put(&transaction, "a", 1).unwrap();
     let fault = transaction.commit_after(save, &[[Value::Text("0"), Value::Text("a")]]).unwrap_err();
     assert!(matches!(fault, Fault::Operation(_)), "{fault:?}");
-    assert_eq!(sizes(&database), [], "nor after one that could not be sent");
+    assert_eq!(sizes(&database), [0_i64; 0], "nor after one that could not be sent");
     let transaction = Transaction::write(&mut connection).unwrap();
     put(&transaction, "a", 2).unwrap();
     transaction.commit().unwrap();

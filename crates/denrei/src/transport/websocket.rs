@@ -276,7 +276,7 @@ impl Connection {
             }
             Some(Stop::Wait(Waiting::Decision { reference, drafted, decision })) => {
                 self.session.outbox.flush();
-                Box::pin(dispatch::decide(&self.session, &self.under_way, reference, drafted, decision)).await;
+                Box::pin(dispatch::decide(&self.session, &self.under_way, reference, *drafted, decision)).await;
             }
             Some(Stop::Wait(Waiting::Call { reference, call, decision })) => {
                 self.session.outbox.flush();

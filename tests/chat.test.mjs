@@ -374,7 +374,7 @@ describe('live', () => {
     await phone.join('user:bob');
     for (let n = 0; n < 3; n += 1) await alice.say(room, 'm', { mentions: n === 2 ? ['bob'] : [] });
     const marked = await call(b, 'chat.markRead', { roomId: room, messageId: `${room}-2` });
-    assert.deepEqual(marked, { roomId: room, sequence: 2, unread: 1, mentions: 1 });
+    assert.deepEqual(marked, { roomId: room, sequence: 2, last: 3, unread: 1, mentions: 1 });
     assert.deepEqual((await event(phone, 'readState')).payload, marked);
     const receipt = await event(a, 'readReceipt');
     assert.deepEqual(only(receipt.payload, 'userId', 'messageId', 'sequence'), { userId: 'bob', messageId: `${room}-2`, sequence: 2 });

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field, replace
 
-GROUPS = ("ws", "sse", "echo", "idle", "connect", "rooms", "deflate", "poll", "sio")
-DENREI_AND_FLOOR = ["bare", "bare-joined", "denrei", "denrei-signal", "denrei-feed", "denrei-native", "denrei-handlers"]
+GROUPS = ("ws", "sse", "echo", "idle", "connect", "rooms", "deflate", "poll", "sio", "chat")
+DENREI_AND_FLOOR = ["bare", "bare-joined", "denrei", "denrei-signal", "denrei-feed", "denrei-native", "denrei-handlers",
+                    "denrei-postgres"]
 
 
 class Unknown(Exception):
@@ -72,6 +73,29 @@ DENREI_POLL = ("--path", "/api/rooms/live:{room}/events?since={cursor}&wait=25",
 SIO_JOIN = ("--join", '420["join","live:{room}"]', "--join-acks", "1")
 SIO_PUBLISH = ("--publish", '42["publish","live:{room}","message","{payload}"]')
 SIO_ECHO = ("--publish", '42{id}["echo","{payload}"]')
+
+# --- the chat: kept in a database before it is answered ---
+
+CHAT_STORES = ("denrei", "denrei-postgres")
+CHAT_JOIN = '{"type":"call","method":"chat.join","payload":{"room":"{room}"},"ref":"c"}'
+CHAT_SEND = ('{"type":"call","method":"chat.send","payload":'
+             '{"room":"{room}","content":"{payload}","clientMessageId":"{i}-{id}"},"ref":"{id}"}')
+
+
+def chat_sends(rooms):
+    # What brings a message back is the answer to it: it is in the database then.
+    words = ("--path", "/ws", "--join", CHAT_JOIN, "--join-acks", "2", "--publish", CHAT_SEND)
+    return Case("chat", f"Chat: messages kept and acknowledged, {rooms:,} room{'s' * (rooms > 1)}, 64 connections × 16",
+                ("echo", "--n", 64, "--depth", 16, "--rooms", rooms), each(*CHAT_STORES, words=words))
+
+
+def chat_fan_out(readers, window):
+    words = ("--path", "/ws", "--join", CHAT_JOIN, "--join", '{"type":"join","room":"chat:{room}","ref":"j"}',
+             "--join-acks", "3", "--pub-proto", "ws", "--pub-path", "/ws", "--pub-join-acks", "1",
+             "--publish", '{"type":"call","method":"chat.send","payload":{"room":"{room}","content":"{payload}"}}')
+    return Case("chat", f"Chat: a room of {readers:,}, {window} in flight, to the last reader",
+                ("fanout", "--n", readers, "--inflight", window), each(*CHAT_STORES, words=words))
+
 
 # --- the cases ---
 
@@ -177,5 +201,9 @@ CASES = (
     socketio_echo(512, 16),
     socketio("Socket.IO handshakes with namespace, 64 at a time", ("connect", "--conc", 64), (),
              native("--path", "/ws")),
+    chat_sends(1),
+    chat_sends(100),
+    chat_fan_out(1000, 1),
+    chat_fan_out(1000, 16),
     socketio("Idle Socket.IO, 10,000 connections in a room", ("idle", "--n", 10000), SIO_JOIN, native(*join("live"))),
 )

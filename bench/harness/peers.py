@@ -13,7 +13,7 @@ from . import workshop
 NAMES = (
     "bare", "bare-joined", "denrei", "denrei-signal", "denrei-feed",
     "bun", "nchan", "axum", "axum-nodelay", "node-ws", "node-sse",
-    "denrei-native", "denrei-handlers", "node-socketio", "socketioxide", "socketioxide-nodelay",
+    "denrei-native", "denrei-handlers", "denrei-postgres", "node-socketio", "socketioxide", "socketioxide-nodelay",
 )
 
 LABELS = {
@@ -30,6 +30,7 @@ LABELS = {
     "node-sse": "Node `http`",
     "denrei-native": "**denrei** (native)",
     "denrei-handlers": "**denrei** (handlers)",
+    "denrei-postgres": "**denrei** (PostgreSQL)",
     "node-socketio": "Node `socket.io`",
     "socketioxide": "socketioxide",
     "socketioxide-nodelay": "socketioxide, NODELAY",
@@ -77,10 +78,20 @@ def table(denrei):
             lambda port, *_: [handlers, port],
             missing=lambda: None if handlers.exists() else f"no {handlers}: cargo build --release -p denrei --example handlers",
         ),
+        "denrei-postgres": Server(
+            lambda port, directory, _: [workshop.PEERS / "denrei_postgres", denrei, port, directory],
+            missing=lambda: None if denrei.exists() and shutil.which("initdb", path=postgres_path()) else "needs PostgreSQL",
+        ),
         "node-socketio": Server(lambda port, *_: ["node", workshop.NODE / "node_socketio.mjs", port], **node),
         "socketioxide": Server(lambda port, *_: [workshop.SOCKETIOXIDE, port], **socketioxide),
         "socketioxide-nodelay": Server(lambda port, *_: [workshop.SOCKETIOXIDE, port, "nodelay"], **socketioxide),
     }
+
+
+def postgres_path():
+    """Distributions keep the server's programs where no path leads."""
+    found = [str(path) for path in Path("/usr/lib/postgresql").glob("*/bin")]
+    return os.pathsep.join([*found, os.environ.get("PATH", "")])
 
 
 def nginx(port, directory, mode):

@@ -1,16 +1,17 @@
-//! How many appends a second the store takes on either database, and how many share a commit; beside a plain loop that
-//! inserts one row per transaction.
+//! How many events and messages of chats a second the store takes on either database, and how many share a commit; beside
+//! plain loops that insert one row per transaction.
 //!
-//! `cargo bench -p denrei-store --bench append [-- DIRECTORY]`: 128-byte payloads with client ids, in one room and in
-//! 100, for several numbers of appends under way. SQLite's files are made in the directory; PostgreSQL is started for this,
+//! `cargo bench -p denrei-store --bench append [-- DIRECTORY]`: 128 bytes each, with client ids, in one room and in 100, for
+//! several numbers under way. SQLite's files are made in the directory; PostgreSQL is started for this,
 //! in the system's temporary directory, with `fsync` on.
 #![allow(clippy::print_stdout)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use denrei_hub::{Draft, Log, Name, Seq, Span};
+use denrei_store::chat::{Actor, Change, Changed, MessageKind, NewMessage, Outcome};
 use denrei_store::{PostgresUrl, Store, StoreConfig};
 
 #[path = "../tests/it/server.rs"]
@@ -35,17 +36,21 @@ fn main() {
         Store::connect(&url, config).expect("the server was started")
     };
     println!(
-        "| database | rooms | under way | appends/s | per commit | answered after p50 ms | p99 ms | CPU µs here |"
+        "| database | what | rooms | under way | kept/s | per commit | answered after p50 ms | p99 ms | CPU µs here |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     let databases: [(&str, &dyn Fn() -> Store); 2] = [("SQLite", &sqlite), ("PostgreSQL", &postgres)];
     for rooms in [1, 100] {
         for under_way in [1, 16, 1000] {
             for (name, open) in databases {
-                append(name, &open(), rooms, under_way);
+                keep(name, "event", &open(), rooms, under_way, append);
+                let store = open();
+                prepare(&store, rooms);
+                keep(name, "chat message", &store, rooms, under_way, send);
             }
         }
     }
+    plain_sqlite(&directory);
     plain(&server);
     println!("\n| database | messages in a page | µs, one page after another |\n|---|---|---|");
     for (name, open) in databases {
@@ -57,7 +62,45 @@ fn main() {
     std::fs::remove_dir_all(directory).expect("it is ours");
 }
 
-fn append(database: &str, store: &Store, rooms: u64, under_way: usize) {
+/// Told how it ended.
+type Done = Box<dyn FnOnce(bool) + Send>;
+
+fn append(store: &Store, number: u64, rooms: u64, done: Done) {
+    store.append(draft(number, rooms), Box::new(move |answer| done(answer.is_ok())));
+}
+
+fn send(store: &Store, number: u64, rooms: u64, done: Done) {
+    let message = NewMessage {
+        room: name(&format!("chat:{}", number % rooms)),
+        by: alice(),
+        kind: MessageKind::Text,
+        content: "x".repeat(128).into(),
+        id: Some(name(&format!("message-{number:012}"))),
+        reply_to: None,
+        thread: None,
+        mentions: Vec::new(),
+        data: None,
+        at_ms: 1_763_600_000_000 + number,
+    };
+    store.send(message, Box::new(move |answer| done(matches!(answer, Ok(Ok(_))))));
+}
+
+fn alice() -> Actor {
+    Actor { user: Some(name("alice")), client: Some("connection-1".into()), ..Actor::default() }
+}
+
+/// Makes the rooms that messages are sent to.
+fn prepare(store: &Store, rooms: u64) {
+    let (end, ended) = mpsc::sync_channel(1);
+    for number in 0..rooms {
+        let end = end.clone();
+        let told = move |answer: Outcome<Changed>| end.send(matches!(answer, Ok(Ok(_)))).expect("someone waits");
+        store.change(name(&format!("chat:{number}")), alice(), 1, Change::Join { create: true }, Box::new(told));
+        assert!(ended.recv().expect("every change is answered"));
+    }
+}
+
+fn keep(database: &str, what: &str, store: &Store, rooms: u64, under_way: usize, hand_in: fn(&Store, u64, u64, Done)) {
     let (end, ended) = mpsc::sync_channel::<Instant>(under_way);
     let mut delays = Vec::new();
     let before = store.statistics();
@@ -72,11 +115,11 @@ fn append(database: &str, store: &Store, rooms: u64, under_way: usize) {
         }
         count += 1;
         let (end, sent) = (end.clone(), Instant::now());
-        let done = move |answer: Result<_, _>| {
-            answer.map(drop).expect("the disk works");
+        let done = move |kept: bool| {
+            assert!(kept, "the disk works");
             end.send(sent).expect("someone waits");
         };
-        store.append(draft(count, rooms), Box::new(done));
+        hand_in(store, count, rooms, Box::new(done));
     }
     while answered < count {
         delays.push(ended.recv().expect("every append is answered").elapsed());
@@ -88,7 +131,9 @@ fn append(database: &str, store: &Store, rooms: u64, under_way: usize) {
     let quantile = |part: f64| delays[(part * (delays.len() - 1) as f64) as usize].as_secs_f64() * 1000.0;
     let cpu = (cpu_microseconds() - cpu) / count as f64;
     let (rate, size, half, most) = (count as f64 / seconds, count as f64 / commits, quantile(0.5), quantile(0.99));
-    println!("| {database} | {rooms} | {under_way} | {rate:.0} | {size:.1} | {half:.2} | {most:.2} | {cpu:.1} |");
+    println!(
+        "| {database} | {what} | {rooms} | {under_way} | {rate:.0} | {size:.1} | {half:.2} | {most:.2} | {cpu:.1} |"
+    );
 }
 
 /// What the process has used, the part of the one who appends included: steady on a machine that does other things.
@@ -115,8 +160,25 @@ fn plain(server: &Server) {
             count += 1;
         }
         let rate = count as f64 / begin.elapsed().as_secs_f64();
-        println!("| PostgreSQL, plain INSERT | – | 1 | {rate:.0} | 1.0 | | | |");
+        println!("| PostgreSQL | plain INSERT | – | 1 | {rate:.0} | 1.0 | | | |");
     });
+}
+
+/// The same on SQLite, with its settings as the store's.
+fn plain_sqlite(directory: &Path) {
+    let path = directory.join(denrei_hub::random_token(8));
+    let database = rusqlite::Connection::open(path).expect("the directory can be written");
+    let prepare = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+                   CREATE TABLE events (id INTEGER PRIMARY KEY, body BLOB)";
+    database.execute_batch(prepare).expect("it is empty");
+    let mut insert = database.prepare("INSERT INTO events (body) VALUES ($1)").expect("it is there");
+    let (begin, mut count) = (Instant::now(), 0_u64);
+    while begin.elapsed() < LENGTH {
+        insert.execute([[b'x'; 128].as_slice()]).expect("the disk works");
+        count += 1;
+    }
+    let rate = count as f64 / begin.elapsed().as_secs_f64();
+    println!("| SQLite | plain INSERT | – | 1 | {rate:.0} | 1.0 | | | |");
 }
 
 fn fill(store: &Store) {

@@ -42,6 +42,8 @@ pub struct Marked {
     pub room_id: Box<str>,
     /// The mark: the last message that has been read, or has arrived.
     pub sequence: u64,
+    /// The last message's number.
+    pub last: u64,
     /// Messages that have not been read.
     pub unread: u64,
     /// How many of these mention the member.
@@ -134,6 +136,7 @@ impl Marking {
             Ok(Ok(Marked {
                 room_id: room_id(&mark.room).into(),
                 sequence: if mark.what == What::Read { read } else { delivered },
+                last,
                 unread: unread(last, read, row.number(2)?),
                 mentions: row.number(5)?,
                 moved: moved[at],

@@ -141,6 +141,7 @@ impl Work<'_, '_> {
         Ok(Answer::Mark(Marked {
             room_id: room.id,
             sequence: own.read,
+            last: room.sequence,
             unread: own.unread,
             mentions: own.mentions,
             moved: true,

@@ -151,7 +151,10 @@ fn one_statement_for_many_rows_answers_in_their_order() {
         let number = 2_999 - at;
         assert_eq!(found, (number < 2_000).then_some((at, number as i64, 3_000)));
     }
-    assert_eq!(transaction.execute_many("DELETE FROM things WHERE name = $1", &[] as &[[Value<'_>; 1]]).unwrap(), [0_usize; 0]);
+    assert_eq!(
+        transaction.execute_many("DELETE FROM things WHERE name = $1", &[] as &[[Value<'_>; 1]]).unwrap(),
+        [0_usize; 0]
+    );
 }
 
 #[test]

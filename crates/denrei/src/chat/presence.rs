@@ -153,6 +153,8 @@ impl Presence {
     fn told<'a>(&self, people: &People, user: &'a Name, seen: &Seen) -> Told<'a> {
         let (status, last_seen) = match people.here.get(user) {
             Some(person) => (self.status(user, person), person.seen_at.max(seen.at_ms)),
+            // Who has just come is looked at soon.
+            None if !seen.invisible && !self.hub.connections_of(user).is_empty() => (Status::Online, now_ms()),
             None => (Status::Offline, seen.at_ms),
         };
         Told { user_id: user.as_str(), status, last_seen }

@@ -82,6 +82,9 @@ describe('requests', () => {
       ['GET', `${at}/${room}-7`, undefined, 404, 'not_found'],
       ['POST', `/api/chat/rooms/direct-x/join`, undefined, 404, 'not_found'],
       ['POST', '/api/chat/rooms', { room: 'direct-x' }, 400, 'invalid_name'],
+      ['POST', '/api/chat/rooms', { room: 'chat:chat:x' }, 400, 'invalid_name'],
+      ['PUT', `/api/chat/rooms/${room}/bans/eve`, { seconds: 0 }, 400, 'invalid_field'],
+      ['POST', at, { content: 'x'.repeat(600), data: { blob: 'x'.repeat(500) } }, 413, 'too_large'],
       ['POST', '/api/chat/rooms', { room: 'x'.repeat(201) }, 400, 'invalid_name'],
       ['POST', '/api/chat/rooms', { room }, 409, 'conflict'],
       ['POST', '/api/chat/rooms', { userId: 'alice' }, 400, 'invalid_field'],
@@ -322,6 +325,7 @@ describe('live', () => {
     assert.equal((await client.event('userLeft'))[0].reason, 'kicked');
     assert.equal((await event(own, 'roomRemoved')).payload.reason, 'kicked');
     await within(10_000, stream.ended, 'the stream to end');
+    assert.equal((await native.next(({ type }) => type === 'error')).code, 'not_a_member');
     // Answers come behind what was sent before them.
     await native.ask({ type: 'call', method: 'echo', payload: 1 });
     await client.ask('rooms', {});
@@ -329,6 +333,48 @@ describe('live', () => {
     assert.equal(client.inbox.items.filter(({ event: name }) => name === 'message').length, 0);
     assert.ok(!stream.text.includes('behind'), stream.text);
     assert.equal((await native.ask({ type: 'leave', room: `chat:${room}` })).code, 'not_found');
+  });
+
+  test('who leaves a private room reads it no more on any device; a public one may be read on', async () => {
+    const { id } = await alice.do('POST', '/api/chat/rooms', { kind: 'private', members: ['bob'] });
+    await bob.join(room);
+    const phone = await bob.socket();
+    await phone.join(`chat:${id}`);
+    await phone.join(`chat:${room}`);
+    await bob.do('POST', `/api/chat/rooms/${room}/leave`);
+    await bob.do('POST', `/api/chat/rooms/${id}/leave`);
+    assert.match((await phone.next(({ type }) => type === 'error')).error, new RegExp(`chat:${id}`));
+    await alice.say(id, 'without bob');
+    await guest.say(room, 'in public');
+    assert.equal((await event(phone, 'message')).payload.content, 'in public');
+  });
+
+  test('what is deleted is read nowhere, also by who comes back to where it was', async () => {
+    await alice.join(room);
+    const watching = await bob.socket();
+    const { epoch, seq } = await watching.join(`chat:${room}`);
+    await alice.say(room, 'TOP SECRET');
+    await event(watching, 'message');
+    await alice.do('DELETE', `/api/chat/rooms/${room}/messages/${room}-1`);
+    await event(watching, 'messageUpdated');
+    const late = await bob.socket();
+    await late.join(`chat:${room}`, { since: `${epoch}:${seq}` });
+    assert.ok((await event(late, 'message')).payload.deletedAt > 0);
+    for (const path of [`?since=${epoch}:${seq}`, '']) {
+      assert.ok(!(await (await server.events(`chat:${room}`, path)).text()).includes('SECRET'), path);
+    }
+  });
+
+  test('who is in no room says nothing there, and a guest may become somebody', async () => {
+    const { id } = await alice.do('POST', '/api/chat/rooms', { kind: 'private', members: ['bob'] });
+    const b = await bob.socket();
+    await b.join(`chat:${id}`);
+    const client = await guest.client();
+    for (const name of [id, room]) assert.equal((await client.ask('leaveRoom', name)).code, 'not_found');
+    assert.equal((await client.ask('auth', bob.token)).userId, 'bob');
+    const made = await alice.do('POST', '/api/chat/rooms', { kind: 'private', members: ['bob'] });
+    assert.equal((await client.event('roomAdded'))[0].id, made.id);
+    assert.equal(b.frames.filter((frame) => frame.type === 'broadcast').length, 0);
   });
 
   test('a poll that waits gives nothing to who is kicked meanwhile', async () => {
@@ -353,11 +399,21 @@ describe('live', () => {
     assert.ok(lasted > 4000 && lasted < 9500, `it lasted ${lasted} ms`);
     assert.deepEqual([over.seq, over.payload.userId], [0, 'alice']);
     assert.equal(b.frames.filter((frame) => frame.event === 'typing').length, 0, 'told once');
+    // Nor is it told again and again by who begins and stops.
+    for (let n = 0; n < 20; n += 1) {
+      await call(a, 'chat.typing', { room });
+      await call(a, 'chat.stopTyping', { room });
+    }
+    await event(b, 'typing');
+    await event(b, 'stopTyping');
+    assert.equal(b.frames.filter((frame) => frame.type === 'broadcast').length, 0);
+    await new Promise((resolve) => setTimeout(resolve, 3200));
     // A message ends it; so does the end of the connection.
     await call(a, 'chat.typing', { room });
     await call(a, 'chat.send', { room, content: 'done' });
     await event(b, 'typing');
     await event(b, 'stopTyping');
+    await new Promise((resolve) => setTimeout(resolve, 3200));
     await call(a, 'chat.typing', { room });
     await event(b, 'typing');
     await a.close();
@@ -500,8 +556,21 @@ describe('presence', () => {
   });
 });
 
+test('who may only read makes no room by joining it', async () => {
+  const ruled = await Server.start({ config: '[[policy.rules]]\nrooms = "chat:*"\nread = ["users"]\npublish = ["role:staff"]\n' });
+  try {
+    const [boss, worker] = [await User.of(ruled, 'boss', '--role', 'staff'), await User.of(ruled, 'worker')];
+    assert.equal((await worker.ask('POST', '/api/chat/rooms/squat/join')).code, 'not_found');
+    assert.equal((await boss.join('made')).role, 'owner');
+    assert.equal((await worker.join('made')).role, 'member');
+  } finally {
+    await ruled.close();
+  }
+  await assert.rejects(Server.start({ config: '[classes.chat]\nkeep = "memory"\n' }), /the chat is kept in the store/);
+});
+
 test('the rules of the application hold in the chat too', async () => {
-  const ruled = await Server.start({ config: '[[policy.rules]]\nrooms = "chat:staff-*"\nread = ["users"]\npublish = ["role:staff"]\n[chat]\ncreate_on_join = false\n' });
+  const ruled = await Server.start({ config: '[[policy.rules]]\nrooms = "chat:staff-*"\nread = ["users"]\npublish = ["role:staff"]\n[[policy.rules]]\nrooms = "chat:secret-*"\nread = ["role:staff"]\npublish = ["role:staff"]\n[chat]\ncreate_on_join = false\n' });
   try {
     const [boss, worker] = [await User.of(ruled, 'boss', '--role', 'staff'), await User.of(ruled, 'worker')];
     assert.equal((await boss.ask('POST', '/api/chat/rooms/staff-1/join')).code, 'not_found');
@@ -513,6 +582,13 @@ test('the rules of the application hold in the chat too', async () => {
       assert.equal((await worker.ask(method, `/api/chat/rooms/staff-1${path}`, body)).code, 'forbidden', path);
     }
     assert.equal((await worker.ask('POST', '/api/chat/rooms', { room: 'staff-2' })).code, 'forbidden');
+    // What may not be read is in no list.
+    await boss.do('POST', '/api/chat/rooms', { room: 'secret-1' });
+    await boss.do('POST', '/api/chat/rooms/secret-1/members', { userId: 'worker' });
+    await boss.say('secret-1', 'EYES ONLY');
+    for (const [method, path, body] of [['GET', '/rooms'], ['GET', '/directory'], ['POST', '/sync', {}]]) {
+      assert.ok(!JSON.stringify(await worker.ask(method, `/api/chat${path}`, body)).includes('secret-1'), path);
+    }
     const w = await worker.socket();
     assert.equal((await w.ask({ type: 'call', method: 'chat.send', payload: { room: 'staff-1', content: 'no' } })).code, 'forbidden');
     await w.close();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Map;
 use crate::bus::{Bus, BusError, Subject};
-use crate::ids::{Position, RoomName, Seq};
+use crate::ids::{Name, Position, RoomName, Seq};
 use crate::message::Message;
 
 /// The version that begins each node message; others are ignored.
@@ -28,6 +28,10 @@ pub(crate) enum NodeMessage {
     Published(Arc<Message>),
     /// The last numbers that the sender published in rooms since its last heartbeat: so a lost last message is found.
     Heads(Vec<(RoomName, Position)>),
+    /// A user may not read a room any more.
+    Expelled(Name, RoomName),
+    /// The log of a room holds something else than was told of it.
+    Rewritten(RoomName),
 }
 
 /// This node's voice.
@@ -71,6 +75,13 @@ impl Cluster {
             if published.len() < NAMED || published.contains_key(&message.room) {
                 published.insert(message.room.clone(), message.position());
             }
+        }
+    }
+
+    /// Tells the nodes that have readers in a room.
+    pub(crate) fn tell(&self, room: &RoomName, message: &NodeMessage) {
+        if let Some(bytes) = encode(message) {
+            self.bus.publish(&Subject::Room(room.clone()), bytes);
         }
     }
 

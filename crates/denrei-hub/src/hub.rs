@@ -213,6 +213,21 @@ impl Hub {
         self.appended(&Arc::new(Message::signal(draft)));
     }
 
+    /// Says that the log of a room holds something else than was told of it: what nodes have at hand of it is not used any
+    /// more.
+    pub fn rewritten(&self, room: &RoomName) {
+        self.forget_recent(room);
+        if let Some(cluster) = &self.0.cluster {
+            cluster.tell(room, &NodeMessage::Rewritten(room.clone()));
+        }
+    }
+
+    fn forget_recent(&self, room: &RoomName) {
+        if let Some(room) = self.0.find(room) {
+            room.forget_recent();
+        }
+    }
+
     /// How many readers a room has.
     pub fn readers(&self, room: &RoomName) -> u32 {
         self.0.find(room).map_or(0, |room| room.lock().members())
@@ -453,6 +468,8 @@ impl Hub {
                     }
                 }
             }
+            Some(NodeMessage::Expelled(user, room)) => self.show_out(&user, &room),
+            Some(NodeMessage::Rewritten(room)) => self.forget_recent(&room),
             None => tracing::debug!(bytes = bytes.len(), "a message from another node could not be read"),
         }
     }

@@ -11,7 +11,7 @@ use tokio::io::{Interest, Ready};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::ids::{ClientId, Position, RoomName};
+use crate::ids::{ClientId, Position};
 use crate::message::Wire;
 use crate::room::ReaderKey;
 use crate::shard::{Command, ShardHandle};
@@ -86,8 +86,8 @@ pub enum Notice {
     Shutdown,
     /// Something could not be queued that must not be lost.
     Overflow,
-    /// The user may not read a room any more, and is not written to: leave it.
-    Expelled(RoomName),
+    /// The user may not read a room any more, and this reader is not written to: leave it.
+    Expelled(ReaderKey),
 }
 
 /// Why a connection takes no more bytes.

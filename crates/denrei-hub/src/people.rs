@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::cluster::NodeMessage;
 use crate::hub::Hub;
 use crate::ids::{Name, RoomName};
 use crate::message::{Dialect, Message};
@@ -28,15 +29,19 @@ impl Hub {
         theirs.iter().for_each(|outbox| outbox.notify(Notice::Due));
     }
 
-    /// Ends the reading of a room by a user's connections: they get nothing that is published after this, and their
-    /// sessions are told [`Notice::Expelled`].
+    /// Ends the reading of a room by a user's connections, on every node: they get nothing that is published after this,
+    /// and their sessions are told [`Notice::Expelled`](crate::Notice::Expelled).
     pub fn expel(&self, user: &Name, room: &RoomName) {
-        let key = self.0.find(room).map(|room| room.key);
+        self.show_out(user, room);
+        if let Some(cluster) = &self.0.cluster {
+            cluster.tell(room, &NodeMessage::Expelled(user.clone(), room.clone()));
+        }
+    }
+
+    pub(crate) fn show_out(&self, user: &Name, room: &RoomName) {
+        let Some(room) = self.0.find(room) else { return };
         for outbox in self.0.registry.user(user) {
-            if let Some(key) = key {
-                outbox.shard().send(Command::Expel(key, outbox.number()));
-            }
-            outbox.notify(Notice::Expelled(room.clone()));
+            outbox.shard().send(Command::Expel(room.key, outbox.number()));
         }
     }
 

@@ -155,6 +155,11 @@ impl Room {
         Some(Page { epoch: place.epoch.clone(), messages, head: place.seq, first: after.seq.next() })
     }
 
+    /// Lets go of what is at hand.
+    pub(crate) fn forget_recent(&self) {
+        self.lock().tail.clear();
+    }
+
     /// Lets go of what nobody is a little late for.
     pub(crate) fn sweep(&self) {
         self.lock().tail.sweep();

@@ -373,9 +373,12 @@ impl Shard {
             Command::Detach(reader) => self.detach(reader),
             Command::Expel(room, connection) => {
                 let readers = self.rooms.get(&room).into_iter().flat_map(|readers| &readers.list);
-                let theirs: Vec<_> =
-                    readers.filter(|entry| entry.connection == connection).map(|entry| entry.key).collect();
-                theirs.into_iter().for_each(|reader| self.detach(reader));
+                let theirs = readers.filter(|entry| entry.connection == connection);
+                let theirs: Vec<_> = theirs.map(|entry| (entry.key, Arc::clone(&entry.outbox))).collect();
+                for (reader, outbox) in theirs {
+                    self.detach(reader);
+                    outbox.notify(Notice::Expelled(reader));
+                }
             }
             Command::Jump(room, place) => {
                 if let Some(readers) = self.rooms.get_mut(&room) {

@@ -122,6 +122,9 @@ fn apply(file: File, config: &mut Config) -> Result<(), String> {
     set(&mut config.hub.memory.bytes, positive("memory.bytes", file.memory.bytes)?);
     for (name, class) in file.classes {
         let class = parse_class(&name, &class)?;
+        if name == "chat" && !matches!(class.keep, Keep::Store(_)) {
+            return Err("classes.chat: the chat is kept in the store".into());
+        }
         config.hub.classes.set(&name, class);
     }
     Ok(())

@@ -122,6 +122,16 @@ impl App {
         }
     }
 
+    /// Whether a room may be shown to somebody in a list; what was said in it, only where that is known without asking.
+    pub(crate) fn may_list(&self, caller: Caller<'_>, room: &RoomName) -> Listing {
+        let share = |namespace: &str| self.io.share(namespace);
+        match policy::check(&*self.policy, share, caller.identity, Action::Read(room)) {
+            Decision::Now(Ok(())) => Listing::Whole,
+            Decision::Now(Err(_)) => Listing::Hidden,
+            Decision::Later(_) => Listing::Named,
+        }
+    }
+
     /// The chat, where there is one.
     pub(crate) fn chat(&self) -> Result<&Chat, Refusal> {
         self.chat.as_ref().ok_or_else(|| Refusal::new(Code::Unavailable, "there is no chat without a store"))
@@ -129,7 +139,13 @@ impl App {
 
     /// Reads what somebody asks of the chat, and says whether the application's policy allows it.
     pub(crate) fn call(&self, caller: Caller<'_>, method: &str, payload: &str) -> Result<(Call, Decision), Refusal> {
-        let call = Call::parse(self.chat()?, caller, method, payload)?;
+        let mut call = Call::parse(self.chat()?, caller, method, payload)?;
+        if let Some(room) = call.would_make() {
+            // What has to be looked up is asked of who makes it on purpose.
+            if !matches!(self.check(caller, Action::Chat(room, "chat.create")), Decision::Now(Ok(()))) {
+                call = call.makes_nothing();
+            }
+        }
         let decision = call.action().map_or(Decision::Now(Ok(())), |action| self.check(caller, action));
         Ok((call, decision))
     }
@@ -256,6 +272,16 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.app.open.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// What may be shown of a room in a list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Listing {
+    /// All of it.
+    Whole,
+    /// That it is there.
+    Named,
+    Hidden,
 }
 
 /// What is to be published.

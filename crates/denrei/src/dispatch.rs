@@ -285,7 +285,7 @@ pub(crate) async fn answer(
         session.app.decided(&session.identity, decision).await?;
         match call.into_message() {
             Ok(message) => send(session, under_way, reference.clone(), message).map(|()| None),
-            Err(call) => session.app.chat()?.answer(caller, call).await.map(Some),
+            Err(call) => session.app.chat()?.answer(&session.app, caller, call).await.map(Some),
         }
     };
     let answered = answered.await;

@@ -22,7 +22,8 @@ pub enum Action<'a> {
     Read(&'a RoomName),
     /// Publish an event to a room.
     Publish(&'a RoomName, &'a str),
-    /// Do something in a chat room, of this log, by a method such as `chat.kick`.
+    /// Do something in a chat room, of this log, by a method such as `chat.kick`. To send a message is to publish the event
+    /// `message`, and to receive what is new is to read.
     Chat(&'a RoomName, &'static str),
 }
 

@@ -12,12 +12,13 @@ use tokio::time::Instant;
 
 use crate::app::{App, Open};
 use crate::auth::Standing;
-use crate::chat::Caller;
+use crate::chat::{Caller, is_chat};
 use crate::identity::Identity;
 use crate::link::{Link, Woke};
 use crate::policy::Action;
 use crate::rates::{Asking, Limited, Own};
 use crate::refusal::Refusal;
+use crate::{dispatch, wires};
 
 /// The state of a session that all transports share. Dropping it leaves every room.
 pub(crate) struct Session {
@@ -185,6 +186,11 @@ impl Session {
         };
         self.leave_as(room, dialect);
         let reader = self.app.hub.attach(&self.outbox, room, echo, dialect).await?;
+        if is_chat(room) {
+            // Who was shown out before it was a reader is found out now, and who is so later loses the reader.
+            let decision = self.app.check(Caller { identity, connection: Some(&self.outbox) }, Action::Read(room));
+            self.app.decided(identity, decision).await?;
+        }
         let place = reader.place().clone();
         if self.rooms.len() == self.rooms.capacity() {
             // Most sessions are in one room or two, and the vector would begin with four.
@@ -268,7 +274,7 @@ impl Session {
                 Notice::Heartbeat if attention.is_none() => attention = Some(Attention::Heartbeat),
                 Notice::Heartbeat => {}
                 // What ends the session comes before it, and the heartbeat comes again.
-                Notice::Expelled(room) => self.retain(|joined| *joined.reader.room() != room),
+                Notice::Expelled(key) => self.shown_out(key),
                 Notice::Due if matches!(attention, Some(Attention::Shutdown | Attention::Overflow)) => {}
                 Notice::Due => attention = Some(Attention::Due),
                 Notice::Shutdown => attention = Some(Attention::Shutdown),
@@ -276,6 +282,16 @@ impl Session {
             }
         }
         attention
+    }
+
+    fn shown_out(&mut self, key: ReaderKey) {
+        let Some(joined) = self.rooms.iter().find(|joined| joined.reader.key() == key) else { return };
+        let refusal = Refusal::new(Code::NotAMember, format!("you may not read {} any more", joined.reader.room()));
+        if wires::is_native(self.outbox.wire()) {
+            // Others are told by what the room's last event says, or by the end of their stream.
+            self.outbox.push(dispatch::refused(&self.outbox, None, &refusal));
+        }
+        self.retain(|joined| joined.reader.key() != key);
     }
 
     fn fall_behind(&mut self, key: ReaderKey, place: Position) {

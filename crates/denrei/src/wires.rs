@@ -37,6 +37,11 @@ pub(crate) const PROTOBUF_DEFLATED: Wire = Wire(8);
 /// The first of the wires of Socket.IO clients, in the order of [`SPEECHES`].
 const SOCKET_IO: u8 = 9;
 
+/// Whether a wire is the native protocol's.
+pub(crate) fn is_native(wire: Wire) -> bool {
+    [JSON, JSON_DEFLATED, PROTOBUF, PROTOBUF_DEFLATED].contains(&wire)
+}
+
 /// How answers of the native protocol are written on a wire.
 pub(crate) fn syntax(wire: Wire) -> Syntax {
     match wire {

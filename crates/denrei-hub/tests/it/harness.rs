@@ -296,7 +296,10 @@ impl Session {
             // Nobody here is reminded of anything.
             Notice::Due => {}
             Notice::Overflow => self.told.overflow.store(true, Ordering::SeqCst),
-            Notice::Expelled(room) => self.leave(&room),
+            Notice::Expelled(key) => {
+                self.cursors.retain(|cursor| cursor.reader() != key);
+                self.readers.retain(|reader| reader.key() != key);
+            }
         }
     }
 

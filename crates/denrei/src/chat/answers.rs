@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use denrei_hub::{Draft, Message};
 use denrei_proto::codes::Code;
-use denrei_store::chat::{Actor, Answer, Change, Mark, Marked, NewMessage, Profile, Sent, Synced};
+use denrei_store::chat::{Actor, Answer, Mark, Marked, NewMessage, Profile, Room, Sent, Synced, room_id};
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -11,31 +11,32 @@ use tokio::sync::oneshot;
 
 use super::calls::Ask;
 use super::typing::News;
-use super::{Call, Caller, Chat, json_of, names};
-use crate::app::now_ms;
+use super::{Call, Caller, Chat, json_of};
+use crate::app::{App, Listing, now_ms};
 use crate::refusal::Refusal;
 
 impl Chat {
     /// Does what somebody asks, who may; answers with a JSON object.
-    pub(crate) async fn answer(&self, caller: Caller<'_>, call: Call) -> Result<Bytes, Refusal> {
+    pub(crate) async fn answer(&self, app: &App, caller: Caller<'_>, call: Call) -> Result<Bytes, Refusal> {
         let (actor, now) = (caller.actor(), now_ms());
         Ok(match call.what {
             Ask::Send(message) => told(&self.send_and_wait(*message).await?),
             Ask::Change(room, change) => {
-                let is_mark = matches!(change, Change::MarkUnread { .. });
                 let changed = self.change(room, actor, change).await?;
-                if let (true, Answer::Mark(mark)) = (is_mark, &changed.answer) {
+                if let Answer::Mark(mark) = &changed.answer {
                     self.tell_mark(caller, mark)?;
                 }
                 json_of(&changed.answer)
             }
             Ask::Room(room) => json_of(&self.store.chat_room(&room, &actor, now).await??),
             Ask::Rooms { after, limit } => {
-                let (rooms, next) = self.store.chat_rooms(&actor, after, limit).await?;
+                let (mut rooms, next) = self.store.chat_rooms(&actor, after, limit).await?;
+                rooms.retain_mut(|room| listed(app, caller, room) != Listing::Hidden);
                 list("rooms", &rooms, next.map(|(time, row)| format!("{time}:{row}")))
             }
             Ask::Directory { after, limit } => {
-                let (rooms, next) = self.store.chat_directory(&actor, after, limit).await?;
+                let (mut rooms, next) = self.store.chat_directory(&actor, after, limit).await?;
+                rooms.retain_mut(|room| listed(app, caller, room) != Listing::Hidden);
                 list("rooms", &rooms, next.map(|row| row.to_string()))
             }
             Ask::Members { room, after, limit } => {
@@ -61,21 +62,28 @@ impl Chat {
                 done()
             }
             Ask::Typing(room, true) => {
-                if self.typing.goes_on(&room, caller) == News::Yes {
-                    self.may_write(&room, caller).await?;
+                if self.typing.goes_on(&room, caller) == News::Yes && self.tells_typing(&room, caller).await? {
                     self.typing.tell(&room, caller);
                 }
                 done()
             }
             Ask::Sync { wanted, limit } => {
                 let named: Vec<_> = wanted.iter().map(|wanted| wanted.room.clone()).collect();
-                let synced = self.store.sync(&actor, wanted, limit).await?;
+                let mut synced = self.store.sync(&actor, wanted, limit).await?;
+                synced.retain_mut(|synced| match listed(app, caller, &mut synced.room) {
+                    Listing::Whole => true,
+                    Listing::Named => {
+                        synced.since = None;
+                        true
+                    }
+                    Listing::Hidden => false,
+                });
                 // Beyond a hundred rooms it is not known of all of them.
                 let whole = synced.len() < 100;
                 let theirs = |room: &&denrei_hub::RoomName| {
-                    whole && synced.iter().all(|synced| *synced.room.id != *names::short(room))
+                    whole && synced.iter().all(|synced| *synced.room.id != *room_id(room))
                 };
-                let removed: Vec<_> = named.iter().filter(theirs).map(names::short).collect();
+                let removed: Vec<_> = named.iter().filter(theirs).map(room_id).collect();
                 let rooms: Vec<_> = synced.iter().map(|synced| self.brought(synced)).collect();
                 json_of(&json!({ "rooms": rooms, "removed": removed }))
             }
@@ -94,13 +102,13 @@ impl Chat {
     }
 
     /// Does what somebody asks who joins a room; says also whether it is a new member.
-    pub(crate) async fn join(&self, caller: Caller<'_>, call: Call) -> Result<(Bytes, bool), Refusal> {
+    pub(crate) async fn join(&self, app: &App, caller: Caller<'_>, call: Call) -> Result<(Bytes, bool), Refusal> {
         match call.what {
             Ask::Change(room, change) => {
                 let changed = self.change(room, caller.actor(), change).await?;
                 Ok((json_of(&changed.answer), !changed.added.is_empty()))
             }
-            what => Ok((self.answer(caller, Call { what, ..call }).await?, false)),
+            what => Ok((self.answer(app, caller, Call { what, ..call }).await?, false)),
         }
     }
 
@@ -113,15 +121,18 @@ impl Chat {
         sent.await.map_err(|_| super::unavailable())?
     }
 
-    /// Whether somebody could send to a room now.
-    async fn may_write(&self, room: &denrei_hub::RoomName, caller: Caller<'_>) -> Result<(), Refusal> {
+    /// Whether it is told in a room that somebody writes, who must be one that could send: not in large rooms.
+    async fn tells_typing(&self, room: &denrei_hub::RoomName, caller: Caller<'_>) -> Result<bool, Refusal> {
         let found = self.store.chat_room(room, &caller.actor(), now_ms()).await??;
+        if found.members > self.config.receipts_members {
+            return Ok(false);
+        }
         match (&found.own, &caller.identity.user) {
             (Some(own), _) if own.muted_until.is_some_and(|until| until > now_ms()) => {
                 Err(denrei_store::chat::Refused::Muted(own.muted_until.unwrap_or_default()).into())
             }
-            (None, Some(_)) => Err(denrei_store::chat::Refused::NotMember.into()),
-            _ => Ok(()),
+            (None, Some(_)) if !caller.identity.has_role("admin") => Err(denrei_store::chat::Refused::NotMember.into()),
+            _ => Ok(true),
         }
     }
 
@@ -169,16 +180,25 @@ impl Chat {
     fn tell_of(&self, room: &denrei_hub::RoomName, caller: Caller<'_>, event: &str) {
         let actor = caller.actor();
         let id = actor.user.as_ref().map(denrei_hub::Name::as_str).or(actor.client.as_deref());
-        let payload = json!({ "userId": id, "room": names::short(room) });
+        let payload = json!({ "userId": id, "room": room_id(room) });
         let Actor { user, client: from, origin, .. } = actor;
         self.hub.signal(Draft { user, from, origin, ..super::draft(room.clone(), event, &payload) });
     }
 
-    /// Tells who reads a room how many they are (seed §5.2).
-    pub(crate) fn tell_readers(&self, room: &denrei_hub::RoomName) {
-        let payload = json!({ "room": names::short(room), "members": self.hub.readers(room) });
-        self.hub.signal(super::draft(room.clone(), "roomInfo", &payload));
+    /// Has who reads a room told how many they are (seed §5.2), soon.
+    pub(crate) fn tell_readers(&self, room: denrei_hub::RoomName) {
+        self.news.readers(room);
     }
+}
+
+/// What may be shown of a room in a list; takes out of it what may not.
+fn listed(app: &App, caller: Caller<'_>, room: &mut Room) -> Listing {
+    let log = super::room_name(&room.id);
+    let listing = log.map_or(Listing::Hidden, |log| app.may_list(caller, &log));
+    if listing == Listing::Named {
+        room.last_message = None;
+    }
+    listing
 }
 
 /// What is said of a message that was sent.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use denrei_hub::{Name, RoomName};
 use denrei_proto::codes::Code;
-use denrei_store::chat::{Change, MessageKind, NewMessage, Role, RoomKind, Span, Wanted, What};
+use denrei_store::chat::{Change, MessageKind, NewMessage, Role, RoomKind, Span, Wanted, What, room_id};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -135,7 +135,7 @@ impl Call {
             _ => return Err(invalid("a message of a chat room is a text, or an object with content")),
         };
         let id = id.map(Into::into).or_else(|| fields.client_message_id.clone());
-        let room = Some(super::names::short(room).to_owned());
+        let room = Some(room_id(room).to_owned());
         Asking { chat, caller, fields: Fields { room, client_message_id: id, ..fields } }.message()
     }
 
@@ -147,6 +147,24 @@ impl Call {
         }
     }
 
+    /// The room that it would make if it were not there.
+    pub(crate) fn would_make(&self) -> Option<&RoomName> {
+        match &self.what {
+            Ask::Change(room, Change::Join { create: true }) => Some(room),
+            _ => None,
+        }
+    }
+
+    /// The same, but that it makes nothing.
+    pub(crate) fn makes_nothing(self) -> Self {
+        match self.what {
+            Ask::Change(room, Change::Join { .. }) => {
+                Self { what: Ask::Change(room, Change::Join { create: false }), ..self }
+            }
+            what => Self { what, ..self },
+        }
+    }
+
     /// A message that waits for something after all.
     pub(crate) fn of(message: NewMessage) -> Self {
         Self { method: "chat.send", what: Ask::Send(Box::new(message)) }
@@ -155,7 +173,7 @@ impl Call {
     /// What the policies are asked.
     pub(crate) fn action(&self) -> Option<Action<'_>> {
         let room = match &self.what {
-            Ask::Send(message) => &message.room,
+            Ask::Send(message) => return Some(Action::Publish(&message.room, "message")),
             Ask::Change(room, _)
             | Ask::Room(room)
             | Ask::Members { room, .. }
@@ -315,7 +333,7 @@ impl Asking<'_> {
 
     fn join(&self) -> Result<Ask, Refusal> {
         let room = self.room()?;
-        let create = self.chat.config.create_on_join && new_room(super::names::short(&room)).is_ok();
+        let create = self.chat.config.create_on_join && new_room(room_id(&room)).is_ok();
         Ok(Ask::Change(room, Change::Join { create }))
     }
 
@@ -346,7 +364,10 @@ impl Asking<'_> {
         if let Some(reason) = reason {
             plain(reason, REASON, "reason")?;
         }
-        let until_ms = self.fields.seconds.filter(|seconds| *seconds > 0).map_or(0, until);
+        let until_ms = match self.fields.seconds {
+            Some(0) => return Err(invalid("seconds is 1 or more, or missing for ever")),
+            seconds => seconds.map_or(0, until),
+        };
         self.change(Change::Ban { user: self.user()?, until_ms, reason: reason.map(Into::into) })
     }
 
@@ -390,9 +411,10 @@ impl Asking<'_> {
 
     fn data(&self) -> Result<Option<Box<RawValue>>, Refusal> {
         let Some(data) = self.fields.data else { return Ok(None) };
-        if data.get().len() > self.chat.config.content {
+        let content = self.fields.content.as_deref().unwrap_or_default();
+        if content.len() + data.get().len() > self.chat.config.content {
             let most = self.chat.config.content;
-            return Err(Refusal::new(Code::TooLarge, format!("data has at most {most} bytes")));
+            return Err(Refusal::new(Code::TooLarge, format!("content and data have at most {most} bytes")));
         }
         Ok(Some(data.to_owned()))
     }

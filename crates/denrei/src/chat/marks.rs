@@ -10,7 +10,7 @@ use std::time::Duration;
 use denrei_hub::{Hub, Name, RoomName};
 use denrei_proto::codes::Code;
 use denrei_store::Store;
-use denrei_store::chat::{self, Mark, Marked, What};
+use denrei_store::chat::{Mark, Marked, What, message_id, room_id};
 use serde_json::json;
 use tokio::sync::{Notify, oneshot};
 
@@ -167,9 +167,9 @@ impl Marks {
                 What::Read => ("readReceipt", "readAt"),
                 What::Delivered => ("deliveryReceipt", "deliveredAt"),
             };
-            let id = chat::room_id(&room);
+            let id = room_id(&room);
             let payload = json!({
-                "userId": user.as_str(), "room": id, "messageId": chat::message_id(id, sequence), "sequence": sequence,
+                "userId": user.as_str(), "room": id, "messageId": message_id(id, sequence), "sequence": sequence,
                 field: at_ms
             });
             self.hub.signal(draft(room, event, &payload));

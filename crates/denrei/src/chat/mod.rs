@@ -4,7 +4,8 @@
 //! and answers with a JSON object. The store decides what is allowed in a room, within the transaction that does it; the
 //! application's policy is asked before. What the store has kept is handed to the hub here, in the order of its numbers.
 //!
-//! [`marks`] moves marks of what was read, [`typing`] and [`presence`] are kept in memory only.
+//! [`marks`] moves marks of what was read, [`news`] tells what may be told a little later, [`typing`] and [`presence`] are
+//! kept in memory only.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use denrei_hub::{Draft, Hub, Name, Outbox, RoomName};
 use denrei_proto::codes::Code;
 use denrei_store::Store;
-use denrei_store::chat::{Actor, Change, Changed, NewMessage, Refused, Sent};
+use denrei_store::chat::{Actor, Change, Changed, NewMessage, Refused, Sent, room_id};
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -26,14 +27,16 @@ mod answers;
 mod calls;
 mod marks;
 mod names;
+mod news;
 mod presence;
 mod typing;
 
 pub(crate) use answers::told;
 pub(crate) use calls::Call;
-pub(crate) use names::{is_chat, room_name, short};
+pub(crate) use names::{is_chat, room_name};
 
 use marks::Marks;
+use news::News;
 use presence::Presence;
 use typing::Typing;
 
@@ -71,6 +74,7 @@ pub(crate) struct Chat {
     config: ChatConfig,
     marks: Marks,
     typing: Arc<Typing>,
+    news: Arc<News>,
     presence: Presence,
 }
 
@@ -106,6 +110,7 @@ impl Chat {
         let typing = Arc::new(Typing::new(hub.clone()));
         Self {
             marks: Marks::new(Arc::clone(&store), hub.clone(), config.receipts_members),
+            news: Arc::new(News::new(Arc::clone(&store), hub.clone())),
             presence: Presence::new(Arc::clone(&store), hub.clone(), &config),
             typing,
             store,
@@ -116,7 +121,7 @@ impl Chat {
 
     /// Keeps house for as long as the server runs.
     pub(crate) async fn run(&self) {
-        tokio::join!(self.marks.run(), self.typing.run(), self.presence.run());
+        tokio::join!(self.marks.run(), self.typing.run(), self.news.run(), self.presence.run());
     }
 
     /// Whether somebody may read a room.
@@ -146,37 +151,32 @@ impl Chat {
     /// Makes a change, and hands its events on; shows out who is no member any more.
     async fn change(&self, room: RoomName, by: Actor, change: Change) -> Result<Changed, Refusal> {
         let (tell, told) = oneshot::channel();
-        let (hub, log) = (self.hub.clone(), room.clone());
+        let (hub, news, log) = (self.hub.clone(), Arc::clone(&self.news), room.clone());
+        let rewrites = matches!(change, Change::Delete { .. });
         let done = move |outcome: denrei_store::chat::Outcome<Changed>| {
             if let Ok(Ok(changed)) = &outcome {
-                changed.events.iter().for_each(|event| hub.appended(event));
-                if let Some((user, _)) = &changed.removed {
-                    // Behind the event that tells them, before whatever comes after it.
-                    hub.expel(user, &log);
+                if rewrites {
+                    // What is at hand still says what the message said.
+                    hub.rewritten(&log);
                 }
+                changed.events.iter().for_each(|event| hub.appended(event));
+                match &changed.removed {
+                    // Who leaves a public room may go on reading it.
+                    Some((user, "left")) => news.left(log.clone(), user.clone()),
+                    // Behind the event that tells them, before whatever comes after it.
+                    Some((user, _)) => hub.expel(user, &log),
+                    None => {}
+                }
+                if let Some((user, reason)) = &changed.removed {
+                    to_user(&hub, user, "roomRemoved", &json!({ "roomId": room_id(&log), "reason": reason }));
+                }
+                changed.added.iter().for_each(|user| news.added(log.clone(), user.clone()));
             }
             // Who asked may have gone; the change has not.
             let _ = tell.send(outcome);
         };
-        self.store.change(room.clone(), by, now_ms(), change, Box::new(done));
-        let changed = told.await.map_err(|_| unavailable())??.map_err(Refusal::from)?;
-        self.tell_users(&room, &changed).await;
-        Ok(changed)
-    }
-
-    /// Tells users, wherever they are, of rooms that they are in now, or not any more.
-    async fn tell_users(&self, room: &RoomName, changed: &Changed) {
-        let id = short(room);
-        if let Some((user, reason)) = &changed.removed {
-            self.to_user(user, "roomRemoved", &json!({ "roomId": id, "reason": reason }));
-        }
-        for user in &changed.added {
-            let actor = Actor { user: Some(user.clone()), ..Actor::default() };
-            match self.store.chat_room(room, &actor, now_ms()).await {
-                Ok(Ok(theirs)) => self.to_user(user, "roomAdded", &theirs),
-                other => tracing::debug!(?other, %user, "a user is not told of a new room"),
-            }
-        }
+        self.store.change(room, by, now_ms(), change, Box::new(done));
+        told.await.map_err(|_| unavailable())??.map_err(Refusal::from)
     }
 
     fn to_user(&self, user: &Name, event: &str, payload: &impl Serialize) {

@@ -5,6 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use denrei_hub::{Name, RoomName, random_token};
 use denrei_proto::codes::Code;
+use denrei_store::chat::room_id;
 
 use crate::refusal::Refusal;
 
@@ -22,11 +23,6 @@ pub(crate) fn is_chat(room: &RoomName) -> bool {
     room.as_str().starts_with(CLASS)
 }
 
-/// A room's id, of the name of its log.
-pub(crate) fn short(room: &RoomName) -> &str {
-    room.as_str().strip_prefix(CLASS).unwrap_or(room.as_str())
-}
-
 /// The log of a room that a client names, by its id or as the log's own name.
 pub(crate) fn room_name(id: &str) -> Result<RoomName, Refusal> {
     let id = id.strip_prefix(CLASS).unwrap_or(id);
@@ -39,8 +35,8 @@ pub(crate) fn room_name(id: &str) -> Result<RoomName, Refusal> {
 /// The same for a room that is to be made.
 pub(super) fn new_room(id: &str) -> Result<RoomName, Refusal> {
     let name = room_name(id)?;
-    if short(&name).starts_with(DIRECT) {
-        return Err(Refusal::new(Code::InvalidName, "ids that begin with direct- are the server's"));
+    if [DIRECT, CLASS].iter().any(|taken| room_id(&name).starts_with(taken)) {
+        return Err(Refusal::new(Code::InvalidName, "ids that begin with direct- or chat: are the server's"));
     }
     Ok(name)
 }
@@ -62,7 +58,7 @@ pub(super) fn direct_room(one: &Name, other: &Name) -> RoomName {
 /// The number of a message in a room, of its id, or of the number as text.
 pub(super) fn sequence_of(room: &RoomName, id: &str) -> Result<u64, Refusal> {
     let number = match id.rsplit_once('-') {
-        Some((theirs, number)) if theirs == short(room) => number,
+        Some((theirs, number)) if theirs == room_id(room) => number,
         None => id,
         Some(_) => return Err(Refusal::new(Code::NotFound, "there is no such message in this room")),
     };
@@ -80,7 +76,7 @@ mod tests {
         let name = |text: &str| Name::parse(text).expect("a name");
         assert_eq!(direct_room(&name("a"), &name("b")), direct_room(&name("b"), &name("a")));
         assert_ne!(direct_room(&name("a"), &name("bc")), direct_room(&name("ab"), &name("c")));
-        assert!(new_room(short(&direct_room(&name("a"), &name("b")))).is_err());
+        assert!(new_room(room_id(&direct_room(&name("a"), &name("b")))).is_err());
     }
 
     #[test]

@@ -35,11 +35,13 @@ struct People {
     here: HashMap<Name, Person>,
     /// Those who are to be looked at.
     stirred: HashSet<Name>,
+    /// Connections that nobody sits at.
+    idle: HashMap<Name, HashSet<u64>>,
+    /// Who has said since the store was asked whether others are to know.
+    said: HashMap<Name, bool>,
 }
 
 struct Person {
-    /// Connections that nobody sits at.
-    idle: HashSet<u64>,
     /// Others are not to know.
     invisible: bool,
     /// What others were told.
@@ -102,12 +104,11 @@ impl Presence {
                 let refusal = || Refusal::new(Code::InvalidField, "a connection is idle or online, and this is none");
                 let number = caller.connection.ok_or_else(refusal)?.number();
                 let mut people = self.lock();
-                if let Some(person) = people.here.get_mut(user) {
-                    if status == "idle" {
-                        person.idle.insert(number)
-                    } else {
-                        person.idle.remove(&number)
-                    };
+                let idle = people.idle.entry(user.clone()).or_default();
+                if status == "idle" {
+                    idle.insert(number);
+                } else {
+                    idle.remove(&number);
                 }
                 people.stirred.insert(user.clone());
                 return Ok(());
@@ -118,8 +119,9 @@ impl Presence {
         };
         self.keep(Profile::Visible { user: user.clone(), on: visible }).await?;
         let mut people = self.lock();
-        if let Some(person) = people.here.get_mut(user) {
-            person.invisible = !visible;
+        match people.here.get_mut(user) {
+            Some(person) => person.invisible = !visible,
+            None => drop(people.said.insert(user.clone(), visible)),
         }
         people.stirred.insert(user.clone());
         Ok(())
@@ -152,7 +154,7 @@ impl Presence {
 
     fn told<'a>(&self, people: &People, user: &'a Name, seen: &Seen) -> Told<'a> {
         let (status, last_seen) = match people.here.get(user) {
-            Some(person) => (self.status(user, person), person.seen_at.max(seen.at_ms)),
+            Some(person) => (self.status(user, person, &people.idle), person.seen_at.max(seen.at_ms)),
             // Who has just come is looked at soon.
             None if !seen.invisible && !self.hub.connections_of(user).is_empty() => (Status::Online, now_ms()),
             None => (Status::Offline, seen.at_ms),
@@ -161,14 +163,16 @@ impl Presence {
     }
 
     /// How a user is there, as far as others are to know.
-    fn status(&self, user: &Name, person: &Person) -> Status {
+    fn status(&self, user: &Name, person: &Person, idle: &HashMap<Name, HashSet<u64>>) -> Status {
         let connections = self.hub.connections_of(user);
         match person.gone {
             _ if person.invisible => Status::Offline,
             // Who reloads a page has not gone.
             Some(gone) if gone.elapsed() < self.leave => person.told,
             Some(_) => Status::Offline,
-            None if connections.iter().all(|connection| person.idle.contains(connection)) => Status::Idle,
+            None if idle.get(user).is_some_and(|idle| connections.iter().all(|number| idle.contains(number))) => {
+                Status::Idle
+            }
             None => Status::Online,
         }
     }
@@ -182,6 +186,8 @@ impl Presence {
         let stirred = {
             let mut people = self.lock();
             people.stirred.extend(self.hub.comings_and_goings());
+            // What was said before now the store says too.
+            people.said.clear();
             std::mem::take(&mut people.stirred)
         };
         if stirred.is_empty() {
@@ -198,7 +204,13 @@ impl Presence {
         };
         let seen: HashMap<_, _> = new.into_iter().zip(seen).collect();
         let mut gone = Vec::new();
-        for user in stirred {
+        let mut stirred = stirred.into_iter();
+        while let Some(user) = stirred.next() {
+            if self.hub.is_pressed() {
+                // The first thing to be put off.
+                self.lock().stirred.extend(stirred.by_ref().chain([user]));
+                break;
+            }
             let news = self.notice(&user, seen.get(&user), &mut gone);
             if let Some((status, last_seen)) = news
                 && let Err(refusal) = self.tell(&user, status, last_seen).await
@@ -213,13 +225,12 @@ impl Presence {
     fn notice(&self, user: &Name, seen: Option<&Seen>, gone: &mut Vec<(Name, u64)>) -> Option<(Status, u64)> {
         let connections = self.hub.connections_of(user);
         let mut people = self.lock();
-        let People { here, stirred } = &mut *people;
+        let People { here, stirred, idle, said } = &mut *people;
         if connections.is_empty() && !here.contains_key(user) {
             return None;
         }
         let person = here.entry(user.clone()).or_insert_with(|| Person {
-            idle: HashSet::new(),
-            invisible: seen.is_some_and(|seen| seen.invisible),
+            invisible: said.remove(user).map_or(seen.is_some_and(|seen| seen.invisible), |visible| !visible),
             told: Status::Offline,
             gone: None,
             seen_at: seen.map_or(0, |seen| seen.at_ms),
@@ -231,12 +242,14 @@ impl Presence {
             }
         } else {
             person.gone = None;
-            person.idle.retain(|connection| connections.contains(connection));
+            if let Some(idle) = idle.get_mut(user) {
+                idle.retain(|connection| connections.contains(connection));
+            }
             if !person.invisible {
                 person.seen_at = now_ms();
             }
         }
-        let status = self.status(user, person);
+        let status = self.status(user, person, idle);
         let news = (status != person.told).then_some((status, person.seen_at));
         person.told = status;
         match person.gone {
@@ -246,6 +259,7 @@ impl Presence {
                     gone.push((user.clone(), person.seen_at));
                 }
                 here.remove(user);
+                idle.remove(user);
             }
             None => {}
         }

@@ -5,9 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use denrei_hub::{ClientId, Draft, Hub, Message, Name, RoomName};
+use denrei_store::chat::room_id;
 use serde_json::json;
 
-use super::{Caller, draft, names};
+use super::{Caller, draft};
 
 pub(super) struct Typing {
     hub: Hub,
@@ -26,7 +27,8 @@ struct Writing {
     client: Option<ClientId>,
     origin: u64,
     told: Instant,
-    ends: Instant,
+    /// None when it is over, and only the time it was told at still counts.
+    ends: Option<Instant>,
 }
 
 /// Whether the others must be told.
@@ -57,7 +59,8 @@ impl Typing {
         let full = writing.len() >= Self::MOST;
         match writing.get_mut(&(room.clone(), who)) {
             Some(known) if known.told + Self::AGAIN > now => {
-                known.ends = now + Self::LASTS;
+                // Who has stopped is not told of again at once, however often it begins.
+                known.ends = known.ends.map(|_| now + Self::LASTS);
                 News::No
             }
             None if full => News::No,
@@ -71,8 +74,8 @@ impl Typing {
         let now = Instant::now();
         let client = caller.connection.map(|outbox| outbox.client().clone());
         let origin = caller.connection.map_or(0, denrei_hub::Outbox::number);
-        let known = Writing { client, origin, told: now, ends: now + Self::LASTS };
-        let mut payload = json!({ "userId": who.id(), "room": names::short(room) });
+        let known = Writing { client, origin, told: now, ends: Some(now + Self::LASTS) };
+        let mut payload = json!({ "userId": who.id(), "room": room_id(room) });
         if let Some(name) = &caller.identity.name {
             payload["userName"] = (**name).into();
         }
@@ -105,25 +108,29 @@ impl Typing {
             let now = Instant::now();
             let over = |writing: &Writing| {
                 let gone = writing.client.as_ref().is_some_and(|client| !self.hub.is_connected(client));
-                gone || writing.ends <= now
+                gone || writing.ends.unwrap_or(writing.told + Self::AGAIN) <= now
             };
             let ended: Vec<_> = self.lock().extract_if(|_, writing| over(writing)).collect();
             for ((room, who), writing) in ended {
-                self.tell_end(&room, &who, &writing);
+                if writing.ends.is_some() {
+                    self.tell_end(&room, &who, &writing);
+                }
             }
         }
     }
 
     fn end(&self, room: RoomName, who: Who) {
         let key = (room, who);
-        let ended = self.lock().remove(&key);
-        if let Some(writing) = ended {
-            self.tell_end(&key.0, &key.1, &writing);
+        let mut writing = self.lock();
+        if let Some(known) = writing.get_mut(&key)
+            && known.ends.take().is_some()
+        {
+            self.tell_end(&key.0, &key.1, known);
         }
     }
 
     fn tell_end(&self, room: &RoomName, who: &Who, writing: &Writing) {
-        let payload = json!({ "userId": who.id(), "room": names::short(room) });
+        let payload = json!({ "userId": who.id(), "room": room_id(room) });
         self.signal(room, "stopTyping", who, writing, &payload);
     }
 

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Extension, Router};
 use denrei_proto::codes::Code;
-use http::header::CONTENT_TYPE;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{Method, StatusCode};
 use serde_json::value::RawValue;
 
@@ -96,9 +96,10 @@ async fn serve(
     let caller = Caller { identity: &identity, connection: None };
     let (call, decision) = app.call(caller, method, &payload)?;
     app.decided(&identity, decision).await?;
-    let answer = app.chat()?.answer(caller, call).await?;
+    app.hub.relieved().await;
+    let answer = app.chat()?.answer(&app, caller, call).await?;
     let status = if makes { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, [(CONTENT_TYPE, "application/json")], answer).into_response())
+    Ok((status, [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], answer).into_response())
 }
 
 /// The payload of a call: the body's fields, then the query's, then those of the path, each before what stands earlier.

@@ -64,7 +64,7 @@ impl<P: Policy> Policy for Webhook<P> {
         let first = self.first.allow(identity, action);
         let (name, room, event) = match action {
             Action::Read(room) => ("read", room, None),
-            Action::Publish(..) | Action::Chat(_, "chat.send") if !self.publishing => return first,
+            Action::Publish(..) if !self.publishing => return first,
             Action::Publish(room, event) => ("publish", room, Some(event)),
             // What keeps up with a conversation is no decision of its own: who reads and writes was asked about.
             Action::Chat(

@@ -11,7 +11,7 @@ use denrei_hub::{Epoch, Name, Position, RoomName, Seq};
 use denrei_proto::codes::Code;
 use denrei_proto::engineio::Version;
 use denrei_proto::socketio::{Args, Outgoing};
-use denrei_store::chat::{NewMessage, Sent};
+use denrei_store::chat::{NewMessage, Sent, room_id};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -81,7 +81,8 @@ pub(crate) fn event(
         }),
         "auth" => authenticate(session, identity, &json).map(|answer| {
             answer_with(lane, ack, &answer);
-            None
+            // A guest may have become somebody.
+            Some(What::Enter)
         }),
         _ => call(session, (identity, under_way, lane), ack, name, &json),
     };
@@ -193,7 +194,7 @@ async fn open(
     if join && !is_new {
         chat.tell_arrival(room, caller);
     }
-    chat.tell_readers(room);
+    chat.tell_readers(room.clone());
     Ok(())
 }
 
@@ -209,20 +210,22 @@ async fn leave(
     let caller = Caller { identity, connection: Some(&outbox) };
     if identity.user.is_some() {
         ask(&app, caller, "chat.leave", room).await?;
-    } else {
+        session.leave_as(room, CHAT);
+    } else if session.leave_as(room, CHAT) {
         app.chat()?.tell_departure(room, caller);
+    } else {
+        return Err(Refusal::new(Code::NotFound, "this connection has not joined the room"));
     }
-    session.leave_as(room, CHAT);
     answer_with(lane, ack, b"{}");
-    app.chat()?.tell_readers(room);
+    app.chat()?.tell_readers(room.clone());
     Ok(())
 }
 
 async fn ask(app: &App, caller: Caller<'_>, method: &str, room: &RoomName) -> Result<(bytes::Bytes, bool), Refusal> {
-    let payload = serde_json::json!({ "room": chat::short(room) }).to_string();
+    let payload = serde_json::json!({ "room": room_id(room) }).to_string();
     let (call, decision) = app.call(caller, method, &payload)?;
     app.decided(caller.identity, decision).await?;
-    app.chat()?.join(caller, call).await
+    app.chat()?.join(app, caller, call).await
 }
 
 async fn answer_call(
@@ -239,7 +242,7 @@ async fn answer_call(
         Ok(message) => send(session, under_way, lane, ack, message),
         Err(call) => {
             let caller = Caller { identity, connection: Some(&session.outbox) };
-            let answer = session.app.chat()?.answer(caller, call).await?;
+            let answer = session.app.chat()?.answer(&session.app, caller, call).await?;
             answer_with(lane, ack, &answer);
             Ok(())
         }

@@ -10,6 +10,7 @@ use denrei_hub::{Dialect, Name, Position, Published, RoomName, Wire};
 use denrei_proto::codes::Code;
 use denrei_proto::engineio::Version;
 use denrei_proto::socketio::{Args, Outgoing};
+use denrei_store::chat::room_id;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -114,7 +115,7 @@ pub(crate) fn owed(app: &App, wire: Wire, dialect: Dialect, owed: Owed<'_>) -> B
         Owed::Message(message) => app.hub.frame(message, wire, dialect),
         Owed::Gap(room, from, to) => {
             let (namespace, room) = match dialect {
-                CHAT => ("/chat", crate::chat::short(room)),
+                CHAT => ("/chat", room_id(room)),
                 _ => ("/", room.as_str()),
             };
             let gap = serde_json::json!([{

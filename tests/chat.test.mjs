@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { EventSource } from 'eventsource';
 import { call, event, User } from './lib/chat.mjs';
 import { Server, get, until, within } from './lib/server.mjs';
 
@@ -203,7 +204,13 @@ describe('live', () => {
     await stream.next((block) => block.event === 'connected');
     const polled = server.events(`chat:${room}`, '?wait=10', { headers: bob.headers });
     await until(async () => (await server.health()).rooms >= 1, 'the poll');
+    const source = new EventSource(`${server.http}/sse?room=chat:${room}&token=${bob.token}`);
+    const heard = new Promise((resolve) => { source.addEventListener('message', resolve); });
+    await new Promise((resolve) => { source.addEventListener('connected', resolve); });
     const sent = await call(a, 'chat.send', { room, content: 'hello', clientMessageId: 'm1', data: { n: 1.50 } });
+    const { data, lastEventId } = await within(10_000, heard, 'the event');
+    source.close();
+    assert.deepEqual([JSON.parse(data).content, lastEventId], ['hello', `${sent.epoch}:${sent.seq}`]);
     const told = await event(b, 'message');
     assert.deepEqual([told.seq, told.payload.id, told.payload.clientMessageId, told.payload.data], [sent.seq, sent.id, 'm1', { n: 1.5 }]);
     const [spoken] = await client.event('message');

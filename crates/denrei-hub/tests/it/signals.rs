@@ -1,6 +1,8 @@
 //! What is told without being kept, and who is shown out.
 
-use denrei_hub::{Draft, Position, Seq, Span};
+use std::sync::Arc;
+
+use denrei_hub::{Bus, Draft, HubConfig, LocalBus, Log, MemoryLimits, MemoryLog, Position, Seq, Span};
 
 use crate::harness::{Connecting, Node, draft, name, until, within};
 
@@ -100,4 +102,29 @@ async fn who_comes_and_goes_is_told_to_who_asks() {
     first.close().await;
     second.close().await;
     assert_eq!((changed(&node), node.hub.connections_of(&name("bob")).len()), (vec!["bob".into()], 0));
+}
+
+#[tokio::test]
+async fn signals_and_expulsions_reach_other_nodes() {
+    const SHARED: &str = "feed:room";
+    let (bus, log) = (LocalBus::default(), Arc::new(MemoryLog::new(Arc::default(), MemoryLimits::default())));
+    let join = |bus: &LocalBus| {
+        let (log, node): (Arc<dyn Log>, Arc<dyn Bus>) = (log.clone(), Arc::new(bus.node()));
+        Node::start(HubConfig::default(), Some(log), Some(node))
+    };
+    let (here, mut there) = (join(&bus), join(&bus));
+    let of = |client: &str, user: &str| Connecting { user: Some(name(user)), ..Connecting::as_client(client) };
+    let (bob, eve) = (there.connect(of("bob", "bob")), there.connect(of("eve", "eve")));
+    for who in [&bob, &eve] {
+        who.join(SHARED).await;
+    }
+    here.publish(draft(SHARED, "one")).await;
+    here.hub.signal(draft(SHARED, "signal"));
+    here.hub.expel(&name("bob"), &name(SHARED));
+    here.publish(draft(SHARED, "two")).await;
+    let arrived =
+        |who: &crate::harness::Connection, what: &str| who.told.lines().iter().any(|line| line.ends_with(what));
+    until(|| arrived(&eve, "|two")).await;
+    assert!(arrived(&eve, "|signal") && arrived(&bob, "|signal"));
+    assert!(!arrived(&bob, "|two"), "{:?}", bob.told.lines());
 }

@@ -53,7 +53,10 @@ impl Work<'_, '_> {
         let sql = "UPDATE chat_messages SET version = version + 1, edited_at_ms = $1, data = $2, content = $3
                    WHERE room_id = $4 AND sequence = $5";
         let (room, at) = (Value::Integer(self.room), Value::number(sequence));
-        self.execute(sql, &[Value::number(self.now), Value::Maybe(data), Value::Text(content), room, at])?;
+        let values = [Value::number(self.now), Value::Maybe(data), Value::Text(content), room, at];
+        if self.execute(sql, &values)? == 0 {
+            return Err(Refused::Missing("there is no such message").into());
+        }
         if let Some(mentions) = mentions {
             self.mention(sequence, mentions)?;
         }

@@ -6,7 +6,8 @@
 //!
 //! [`send`](send) is the one that must be fast: all that a group's messages need is fetched and written together, with
 //! the [`ledger`](ledger). A [`change`](change) is rare, and says what it does in plain statements. [`queries`](queries)
-//! read. Who writes anything about a room has locked its row.
+//! read. Who writes anything about a room has locked its row, but for trimming, which locks none: it takes away the oldest
+//! messages with their events, and who changes one of them meanwhile finds that it is not there any more.
 
 use std::sync::Arc;
 

@@ -248,8 +248,8 @@ fn read(
         Direction::Before(number) => ("<", number, "sequence DESC"),
         Direction::After(number) => (">", number, "sequence"),
     };
-    // Answers in a thread are the room's messages too. Their index holds them only.
-    let within = if thread.is_some() { "thread = $3 AND thread > 0" } else { "CAST($3 AS BIGINT) = 0" };
+    // Answers in a thread are the room's messages too.
+    let within = if thread.is_some() { "thread = $3" } else { "CAST($3 AS BIGINT) = 0" };
     let sql = format!(
         "SELECT {MESSAGE} FROM chat_messages WHERE room_id = $1 AND sequence {compare} $2 AND {within}
          ORDER BY {order} LIMIT $4"

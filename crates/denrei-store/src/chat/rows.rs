@@ -87,10 +87,10 @@ pub(super) fn react(
         }
         // Between its messages there may be any number of others.
         Some(thread) => {
-            let sql = "SELECT s.sequence, s.emoji, s.total, s.first_users FROM chat_messages AS t
-                       JOIN chat_reaction_sums AS s ON s.room_id = t.room_id AND s.sequence = t.sequence
-                       WHERE t.room_id = $1 AND t.thread = $2 AND t.thread > 0 AND t.sequence >= $3 AND t.sequence <= $4
-                       ORDER BY s.sequence, s.emoji";
+            let sql = "SELECT sequence, emoji, total, first_users FROM chat_reaction_sums
+                       WHERE room_id = $1 AND sequence IN (SELECT sequence FROM chat_messages
+                           WHERE room_id = $1 AND thread = $2 AND sequence >= $3 AND sequence <= $4)
+                       ORDER BY sequence, emoji";
             transaction.each(sql, &[Value::Integer(room), Value::number(thread), first, last], add)
         }
     }

@@ -525,7 +525,7 @@ fn who_was_away_is_brought_up_to_date(place: &Place) {
                 assert_eq!((names, unread), (vec!["message", "messageUpdated"], 2));
             }
             ("b", Some(Followed::Page(page))) => {
-                assert_eq!((sequences(&page.messages), unread), (vec![3, 4, 5, 6, 7], 7))
+                assert_eq!((sequences(&page.messages), unread), (vec![3, 4, 5, 6, 7], 7));
             }
             ("c", None) => assert_eq!(unread, 1),
             other => panic!("{other:?}"),

@@ -5,7 +5,7 @@ use super::*;
 on_both!(
     a_sync_of_many_large_rooms_is_bounded,
     a_named_room_is_found_behind_a_hundred_others,
-    what_was_large_is_not_brought_but_said_to_be_missing,
+    a_page_counts_data_as_well,
     a_sum_of_reactions_names_the_first_ten,
     reactions_of_a_thread_are_read_with_it,
     receipts_are_for_rooms_of_moderate_size,
@@ -60,7 +60,7 @@ fn a_named_room_is_found_behind_a_hundred_others(place: &Place) {
     assert_eq!((synced.len(), named), (101, vec!["quiet"]));
 }
 
-fn what_was_large_is_not_brought_but_said_to_be_missing(place: &Place) {
+fn a_page_counts_data_as_well(place: &Place) {
     let chat = Chat::open(place);
     chat.make("r", "alice", &[]);
     let data = serde_json::value::RawValue::from_string(format!("{:?}", "x".repeat(600_000))).unwrap();

@@ -27,6 +27,9 @@ const message = (sequence, more = {}) => ({
 });
 const event = (seq, name, payload) => ({ room: 'chat:general', event: name, payload, seq, epoch: 'e', timestamp: NOON + seq });
 const arrival = (seq, more = {}, sequence = seq) => event(seq, 'message', message(sequence, more));
+const reacted = (sequence, reactions) => ({
+  id: `general-${sequence}`, sequence, roomId: 'general', version: 1, change: 'reactions', reactions,
+});
 const beside = (name, payload) => ({ room: 'chat:general', event: name, payload, seq: 0, epoch: 'none' });
 const mine = (name, payload) => ({ room: 'user:alice', event: name, payload, seq: 0, epoch: 'none' });
 const page = (messages, seq, more = {}) => ({
@@ -74,7 +77,7 @@ describe('a message', () => {
     const { model, general } = alice();
     const reactions = [{ emoji: '👍', count: 1, userIds: ['bob'] }];
     model.receive(arrival(1));
-    model.receive(event(2, 'messageUpdated', { ...message(1, { reactions }), change: 'reactions' }));
+    model.receive(event(2, 'messageUpdated', reacted(1, reactions)));
     // An answer to a call says no place in the log; the event that follows it does.
     model.changed(general, message(1));
     assert.deepEqual(general.messages.at(1).reactions, reactions);
@@ -92,10 +95,11 @@ describe('a message', () => {
     const { model, general } = alice();
     const reactions = [{ emoji: '👍', count: 1, userIds: ['bob'] }];
     model.receive(arrival(1));
-    model.receive(event(2, 'messageUpdated', { ...message(1, { reactions }), change: 'reactions' }));
+    model.receive(event(2, 'messageUpdated', reacted(1, reactions)));
     assert.deepEqual(general.messages.at(1).reactions, reactions);
-    model.receive(event(3, 'messageUpdated', { ...message(1), change: 'reactions' }));
+    model.receive(event(3, 'messageUpdated', reacted(1, [])));
     assert.equal(general.messages.at(1).reactions, undefined);
+    assert.deepEqual(contents(general), ['text 1']);
   });
 
   test('that is older than what is shown is not put before it when it changes', () => {
@@ -255,6 +259,13 @@ describe('after a time away', () => {
     assert.deepEqual(numbers(general), [99, 100]);
     assert.deepEqual([general.position, general.hasBefore, general.unread], ['e:120', true, 98]);
     assert.equal(model.receive(arrival(121, {}, 101)), 'next');
+  });
+
+  test('a gap without a page is one that is asked for when the room is shown', () => {
+    const { model, general } = alice({ sequence: 2, seq: 2, read: 2 });
+    model.newest(general, page([message(1), message(2)], 2));
+    model.synced({ roomId: 'general', unread: 98, mentions: 0, read: 2, sequence: 100, epoch: 'e', seq: 120, gap: true });
+    assert.deepEqual([general.loaded, general.position, general.unread], [false, 'e:120', 98]);
   });
 
   test('a gap in the stream asks for the newest page, and what follows it is taken', () => {

@@ -213,7 +213,7 @@ describe('a message of a chat', () => {
 
   /** The JSON of a message as it stands in Protobuf: without the defaults of proto3, and `data` as text. */
   function spelled({ data, type, ...message }) {
-    const spelled = { ...message, ...(data === undefined ? {} : { data: JSON.stringify(data) }), ...(type === 'TEXT' ? {} : { type }) };
+    const spelled = { ...message, ...(data === undefined ? {} : { data: JSON.stringify(data) }), ...(type === undefined || type === 'TEXT' ? {} : { type }) };
     return Object.fromEntries(Object.entries(spelled).filter(([, value]) => value !== ''));
   }
 

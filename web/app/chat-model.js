@@ -129,7 +129,8 @@ export class ChatModel {
     const room = this.room(entry.roomId);
     if (entry.gap) {
       room.skip({ from: 0, to: entry.seq, epoch: entry.epoch });
-      this.newest(room, entry.page);
+      // A page that was too much is asked for when the room is shown.
+      if (entry.page) this.newest(room, entry.page);
     }
     for (const event of entry.events ?? []) this.receive({ room: `chat:${room.id}`, ...event });
     room.sequence = Math.max(room.sequence, entry.sequence);

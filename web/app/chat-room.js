@@ -252,9 +252,23 @@ export class RoomState {
   }
 
   #updated({ change, ...message }, seq) {
+    if (change === 'reactions') {
+      this.#reacted(message, seq);
+      return;
+    }
     if (this.messages.at(message.sequence)) this.messages.put(message, seq);
     this.#inThread(message, (thread) => thread.at(message.sequence) && thread.put(message, seq));
     if (this.lastMessage?.sequence === message.sequence) this.lastMessage = message;
+  }
+
+  /** Of reactions the log tells nothing but them. */
+  #reacted({ id, sequence, reactions }, seq) {
+    const now = { reactions: reactions?.length > 0 ? reactions : undefined };
+    for (const list of [this.messages, ...this.threads.values()]) {
+      const known = list.find(id);
+      if (known) list.put({ ...known, ...now }, seq);
+    }
+    if (this.lastMessage?.sequence === sequence) this.lastMessage = { ...this.lastMessage, ...now };
   }
 
   /** A message's own state, from an event or as the answer to a call. */

@@ -39,6 +39,18 @@ CREATE TABLE chat_members (
 
 CREATE INDEX chat_members_by_user ON chat_members (user_name, room_id);
 
+-- Who is the next owner. Marks, which move often, are in no index.
+CREATE INDEX chat_members_by_role ON chat_members (room_id, role, joined_at_ms, user_name);
+
+-- What still held back messages of who was a member: coming back does not end it.
+CREATE TABLE chat_left (
+    room_id        BIGINT NOT NULL REFERENCES chat_rooms (room_id),
+    user_name      TEXT   NOT NULL,
+    muted_until_ms BIGINT NOT NULL,
+    sent_at_ms     BIGINT NOT NULL,
+    PRIMARY KEY (room_id, user_name)
+);
+
 CREATE TABLE chat_bans (
     room_id      BIGINT NOT NULL REFERENCES chat_rooms (room_id),
     user_name    TEXT   NOT NULL,
@@ -80,7 +92,8 @@ CREATE TABLE chat_messages (
     PRIMARY KEY (room_id, sequence)
 );
 
-CREATE INDEX chat_messages_by_thread ON chat_messages (room_id, thread, sequence) WHERE thread > 0;
+-- Of all messages: SQLite prefers the primary key to a part of them.
+CREATE INDEX chat_messages_by_thread ON chat_messages (room_id, thread, sequence);
 
 -- Later events that tell a message's content, so that it can be taken out of them.
 CREATE TABLE chat_message_events (
@@ -97,6 +110,8 @@ CREATE TABLE chat_mentions (
     PRIMARY KEY (room_id, user_name, sequence)
 );
 
+CREATE INDEX chat_mentions_by_message ON chat_mentions (room_id, sequence);
+
 CREATE TABLE chat_reactions (
     room_id       BIGINT NOT NULL,
     sequence      BIGINT NOT NULL,
@@ -106,14 +121,25 @@ CREATE TABLE chat_reactions (
     PRIMARY KEY (room_id, sequence, emoji, user_name)
 );
 
--- Whom a user wants to hear the presence of.
+CREATE INDEX chat_reactions_by_time ON chat_reactions (room_id, sequence, emoji, reacted_at_ms, user_name);
+
+-- The reactions of a message summed, for pages.
+CREATE TABLE chat_reaction_sums (
+    room_id     BIGINT NOT NULL,
+    sequence    BIGINT NOT NULL,
+    emoji       TEXT   NOT NULL,
+    total       BIGINT NOT NULL,
+    -- At most ten of them, as JSON.
+    first_users TEXT   NOT NULL,
+    PRIMARY KEY (room_id, sequence, emoji)
+);
+
+-- Who may see the presence of a user.
 CREATE TABLE contacts (
     user_name TEXT NOT NULL,
     contact   TEXT NOT NULL,
     PRIMARY KEY (user_name, contact)
 );
-
-CREATE INDEX contacts_by_contact ON contacts (contact, user_name);
 
 CREATE TABLE presence (
     user_name  TEXT   NOT NULL PRIMARY KEY,

@@ -91,7 +91,7 @@ pub(crate) fn page(transaction: &Transaction<'_>, name: &RoomName, span: Span) -
     };
     let mut messages = Vec::new();
     let mut bytes = 0;
-    let portion = Portion { order, large: "payload", most: PAGE_BYTES };
+    let portion = Portion { order, size: "LENGTH(payload)", most: PAGE_BYTES };
     let values = [Value::Integer(room), Value::number(after.0), Value::number(limit as u64)];
     transaction.each_within(portion, sql, &values, |row| {
         let message = message(row, name, &epoch)?;

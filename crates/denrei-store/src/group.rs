@@ -13,7 +13,7 @@ use crate::chat::ledger::Ledger;
 use crate::events::{self, Numbered};
 use crate::migrations;
 use crate::operation::Operation;
-use crate::rooms::Counters;
+use crate::rooms::{Counters, Needed};
 use crate::sql::{Connection, Fault, Transaction};
 
 pub(crate) struct Group<'c> {
@@ -90,13 +90,13 @@ impl<'c> Group<'c> {
         if operations.iter().any(Operation::excludes_all) {
             group.transaction.lock_table("rooms")?;
         }
-        group.lock_rooms(&operations.iter().flat_map(Operation::rooms).collect())?;
+        group.lock_rooms(operations)?;
         if group.care.ids {
             group.look_up(&operations.iter().filter_map(Operation::draft).collect::<Vec<_>>())?;
         }
         let mut messages = Vec::new();
         for message in operations.iter().filter_map(Operation::chat_message) {
-            messages.push((group.room(&message.room)?, message));
+            messages.extend(group.room(&message.room)?.map(|room| (room, message)));
         }
         if !messages.is_empty() {
             group.ledger.fetch(&group.transaction, &messages)?;
@@ -123,13 +123,14 @@ impl<'c> Group<'c> {
         self.taken(&id)
     }
 
-    /// What has a client id was taken for granted not to be there: it must be known now.
-    pub(crate) fn be_sure_of_ids(&mut self) -> Result<(), Fault> {
-        if self.care.ids {
-            return Ok(());
+    /// The same for certain, for who does not append the draft otherwise: what this transaction has appended and does not
+    /// have in mind is in the database.
+    pub(crate) fn stored_earlier(&mut self, draft: &Draft) -> Result<Option<Arc<Message>>, Fault> {
+        let Some(id) = self.id(draft)? else { return Ok(None) };
+        if !self.ids.contains_key(&id) {
+            self.look_up(&[draft])?;
         }
-        self.care.ids = true;
-        Err(Fault::Conflict("a client id may be that of a stored event".into()))
+        self.taken(&id)
     }
 
     /// Gives a draft, whose client id nothing has, the next number of its room.
@@ -138,8 +139,13 @@ impl<'c> Group<'c> {
         Ok(Arc::new(draft.assigned(position)))
     }
 
-    /// A room's row; the room is locked from here on.
-    pub(crate) fn room(&mut self, name: &Name) -> Result<i64, Fault> {
+    /// A room's row, if it is there; the room is locked from here on.
+    pub(crate) fn room(&mut self, name: &Name) -> Result<Option<i64>, Fault> {
+        Ok(self.counters.find(&self.transaction, name)?.map(|counter| counter.room))
+    }
+
+    /// The same of a room that is made when it is not there.
+    pub(crate) fn room_or_new(&mut self, name: &Name) -> Result<i64, Fault> {
         Ok(self.counters.take(&self.transaction, name)?.room)
     }
 
@@ -155,7 +161,7 @@ impl<'c> Group<'c> {
 
     fn id(&mut self, draft: &Draft) -> Result<Option<Id>, Fault> {
         let Some(id) = draft.id.clone() else { return Ok(None) };
-        Ok(Some(Id { room: self.room(&draft.room)?, user: draft.user.clone(), id }))
+        Ok(Some(Id { room: self.room_or_new(&draft.room)?, user: draft.user.clone(), id }))
     }
 
     /// Writes what has been numbered, and the counters.
@@ -213,16 +219,23 @@ impl<'c> Group<'c> {
         Ok(())
     }
 
-    fn lock_rooms(&mut self, names: &BTreeSet<&Name>) -> Result<(), Fault> {
-        if names.is_empty() {
+    fn lock_rooms(&mut self, operations: &[Operation]) -> Result<(), Fault> {
+        let mut needed = Needed::default();
+        for operation in operations {
+            needed.all.extend(operation.rooms());
+            if operation.makes_rooms() {
+                needed.made.extend(operation.rooms());
+            }
+        }
+        if needed.all.is_empty() {
             return Ok(());
         }
-        self.epoch = if self.care.rooms {
-            self.counters.take_or_make(&self.transaction, names)?
-        } else {
-            self.counters.take_known(&self.transaction, names)?
-        };
-        if self.epoch.is_none() {
+        if self.care.rooms {
+            self.epoch = self.counters.take_or_make(&self.transaction, &needed)?;
+            return Ok(());
+        }
+        self.epoch = self.counters.take_known(&self.transaction, &needed.all)?;
+        if !self.counters.has_all(&needed.made) {
             self.care.rooms = true;
             return Err(Fault::Conflict("a room is new".into()));
         }
@@ -233,7 +246,8 @@ impl<'c> Group<'c> {
     fn look_up(&mut self, drafts: &[&Draft]) -> Result<(), Fault> {
         let mut wanted = Vec::new();
         for draft in drafts.iter().filter(|draft| draft.id.is_some()) {
-            wanted.push((self.counters.take(&self.transaction, &draft.room)?.room, *draft));
+            // In a room that is not there nothing has an id.
+            wanted.extend(self.room(&draft.room)?.map(|room| (room, *draft)));
         }
         let epoch = self.epoch()?;
         let found = events::earlier(&self.transaction, &epoch, &wanted)?;

@@ -77,6 +77,15 @@ impl Operation {
         one.into_iter().chain(many.into_iter().flatten())
     }
 
+    /// Whether it makes these rooms when they are not there; else it is refused, or fails.
+    pub(crate) fn makes_rooms(&self) -> bool {
+        match self {
+            Self::Append(_) => true,
+            Self::Change(changing) => changing.makes_room(),
+            _ => false,
+        }
+    }
+
     /// Whether no event of any room may be numbered meanwhile.
     pub(crate) fn excludes_all(&self) -> bool {
         matches!(self, Self::ChangeEpoch(_))

@@ -7,9 +7,18 @@ use denrei_hub::{Epoch, Retained, RoomName, Seq};
 use crate::migrations;
 use crate::sql::{Fault, Row, Rows, Transaction, Value};
 
-/// The counters that a transaction has taken: each is read once, and written once, when it is saved.
+/// The counters that a transaction has taken: each is read once, and written once, when it is saved. None for a room that
+/// was not there.
 #[derive(Debug, Default)]
-pub(crate) struct Counters(HashMap<RoomName, Counter>);
+pub(crate) struct Counters(HashMap<RoomName, Option<Counter>>);
+
+/// The rooms that operations write to.
+#[derive(Debug, Default)]
+pub(crate) struct Needed<'n> {
+    pub(crate) all: BTreeSet<&'n RoomName>,
+    /// Those of them that are made when they are not there.
+    pub(crate) made: BTreeSet<&'n RoomName>,
+}
 
 /// A room's id and the last number given in it.
 #[derive(Debug)]
@@ -27,8 +36,9 @@ struct Locked {
 }
 
 impl Counters {
-    /// Takes the counters of several rooms, if all of them are there. From here on no other transaction can number their
-    /// events. Every transaction locks rooms in the order of their names, so that no two wait for each other.
+    /// Takes the counters of those rooms that are there; says at which epoch, if any is. From here on no other transaction
+    /// can number their events. Every transaction locks rooms in the order of their names, so that no two wait for each
+    /// other.
     pub(crate) fn take_known(
         &mut self,
         transaction: &Transaction<'_>,
@@ -36,59 +46,60 @@ impl Counters {
     ) -> Result<Option<Epoch>, Fault> {
         let many: Vec<_> = names.iter().map(|name| [Value::Text(name.as_str())]).collect();
         let found = transaction.lock_many(LOCK, &many, |_, row| locked(row))?;
-        Ok(found.into_iter().collect::<Option<Vec<_>>>().and_then(|locked| self.keep(names, locked)))
+        let mut at = None;
+        for (&name, found) in names.iter().zip(found) {
+            let counter = found.map(|Locked { room, head, epoch }| {
+                at = Some(epoch);
+                Counter { room, head, saved: head }
+            });
+            self.0.insert(name.clone(), counter);
+        }
+        Ok(at)
     }
 
-    /// As [`Counters::take_known`], and makes those that are new.
+    /// As [`Counters::take_known`], and makes those before that are to be made.
     pub(crate) fn take_or_make(
         &mut self,
         transaction: &Transaction<'_>,
-        names: &BTreeSet<&RoomName>,
+        needed: &Needed<'_>,
     ) -> Result<Option<Epoch>, Fault> {
-        // Before any room is locked: who has this row waits for rooms, but nobody who has rooms waits for it.
-        let sql = "UPDATE counters SET value = value + $1 WHERE name = 'room' RETURNING value";
-        let count = names.len() as u64;
-        let last = transaction.first(sql, &[Value::number(count)], |row| row.number(0))?;
-        let last = last.ok_or_else(|| Fault::Operation("the counter of rooms is missing".into()))?;
-        // A room that is there keeps its id, and the one that was meant for it is nobody's.
-        let many = (last - count + 1..).zip(names).map(|(id, name)| {
-            let class = name.as_str().split_once(':').map_or("", |(class, _)| class);
-            [Value::number(id), Value::Text(name.as_str()), Value::Text(class)]
-        });
-        let many: Vec<_> = many.collect();
-        let sql = "INSERT INTO rooms (id, name, class, head) VALUES ($1, $2, $3, 0)
-                   ON CONFLICT (name) DO UPDATE SET head = rooms.head
-                   RETURNING id, head, (SELECT value FROM meta WHERE key = 'epoch')";
-        let made = transaction.first_many(sql, &many, |_, row| locked(row))?;
-        let missing = || Fault::Operation("a room was neither found nor made".into());
-        let made = made.into_iter().collect::<Option<Vec<_>>>().ok_or_else(missing)?;
-        Ok(self.keep(names, made))
+        if !needed.made.is_empty() {
+            make(transaction, &needed.made)?;
+        }
+        self.take_known(transaction, &needed.all)
     }
 
-    /// The counter of one room. Who needs several takes them together, before anything else.
-    pub(crate) fn take(&mut self, transaction: &Transaction<'_>, name: &RoomName) -> Result<&mut Counter, Fault> {
+    /// Whether all of these rooms were there when they were taken.
+    pub(crate) fn has_all(&self, names: &BTreeSet<&RoomName>) -> bool {
+        names.iter().all(|&name| matches!(self.0.get(name), Some(Some(_))))
+    }
+
+    /// The counter of one room, if it is there. Who needs several takes them together, before anything else.
+    pub(crate) fn find(
+        &mut self,
+        transaction: &Transaction<'_>,
+        name: &RoomName,
+    ) -> Result<Option<&mut Counter>, Fault> {
         if !self.0.contains_key(name) {
-            let names = BTreeSet::from([name]);
-            if self.take_known(transaction, &names)?.is_none() {
-                self.take_or_make(transaction, &names)?;
-            }
+            self.take_known(transaction, &BTreeSet::from([name]))?;
         }
-        self.0.get_mut(name).ok_or_else(|| Fault::Operation(format!("{name:?} has no counter").into()))
+        Ok(self.0.get_mut(name).and_then(Option::as_mut))
     }
 
-    fn keep(&mut self, names: &BTreeSet<&RoomName>, locked: Vec<Locked>) -> Option<Epoch> {
-        let mut at = None;
-        for (&name, Locked { room, head, epoch }) in names.iter().zip(locked) {
-            self.0.insert(name.clone(), Counter { room, head, saved: head });
-            at = Some(epoch);
+    /// The same, and makes it.
+    pub(crate) fn take(&mut self, transaction: &Transaction<'_>, name: &RoomName) -> Result<&mut Counter, Fault> {
+        if self.find(transaction, name)?.is_none() {
+            let names = BTreeSet::from([name]);
+            self.take_or_make(transaction, &Needed { all: names.clone(), made: names })?;
         }
-        at
+        let counter = self.0.get_mut(name).and_then(Option::as_mut);
+        counter.ok_or_else(|| Fault::Operation(format!("{name:?} has no counter").into()))
     }
 
     /// Writes those that moved.
     pub(crate) fn save(&mut self, transaction: &Transaction<'_>) -> Result<(), Fault> {
         transaction.execute_many(SAVE, &self.moved())?;
-        self.0.values_mut().for_each(|counter| counter.saved = counter.head);
+        self.0.values_mut().flatten().for_each(|counter| counter.saved = counter.head);
         Ok(())
     }
 
@@ -98,7 +109,7 @@ impl Counters {
     }
 
     fn moved(&self) -> Vec<[Value<'static>; 2]> {
-        let moved = self.0.values().filter(|counter| counter.head > counter.saved);
+        let moved = self.0.values().flatten().filter(|counter| counter.head > counter.saved);
         moved.map(|counter| [Value::number(counter.head.0), Value::Integer(counter.room)]).collect()
     }
 
@@ -167,6 +178,22 @@ pub(crate) fn aged(
         }
     }
     Ok(Aged { rooms, next: last.filter(|_| looked == most) })
+}
+
+/// Makes those rooms that are not there.
+fn make(transaction: &Transaction<'_>, names: &BTreeSet<&RoomName>) -> Result<(), Fault> {
+    // Before any room is locked: who has this row waits for rooms, but nobody who has rooms waits for it. And nobody else
+    // makes a room meanwhile.
+    let sql = "UPDATE counters SET value = value + $1 WHERE name = 'room' RETURNING value";
+    let count = names.len() as u64;
+    let last = transaction.first(sql, &[Value::number(count)], |row| row.number(0))?;
+    let last = last.ok_or_else(|| Fault::Operation("the counter of rooms is missing".into()))?;
+    // A room that is there keeps its id, and the one that was meant for it is nobody's.
+    let many = (last - count + 1..).zip(names).map(|(id, name)| {
+        let class = name.as_str().split_once(':').map_or("", |(class, _)| class);
+        [Value::number(id), Value::Text(name.as_str()), Value::Text(class), Value::Integer(0)]
+    });
+    transaction.insert_many("rooms (id, name, class, head)", &many.collect::<Vec<_>>()).map(drop)
 }
 
 const SAVE: &str = "UPDATE rooms SET head = $1 WHERE id = $2";

@@ -108,9 +108,9 @@ pub(crate) enum Rows {
 pub(crate) struct Portion {
     /// The result's order.
     pub(crate) order: &'static str,
-    /// The column that may be large.
-    pub(crate) large: &'static str,
-    /// Rows that follow so many bytes of it are not wanted.
+    /// What a row counts, of the columns that may be large.
+    pub(crate) size: &'static str,
+    /// Rows that follow so much of it are not wanted.
     pub(crate) most: usize,
 }
 
@@ -269,7 +269,7 @@ impl<'c> Transaction<'c> {
     /// As [`Transaction::each`]: SQLite makes a row when it is visited, but a server would send all of them first.
     pub(crate) fn each_within(
         &self,
-        Portion { order, large, most }: Portion,
+        Portion { order, size, most }: Portion,
         sql: &str,
         values: &[Value<'_>],
         visit: impl FnMut(&Row<'_>) -> Result<Rows, Fault>,
@@ -277,9 +277,9 @@ impl<'c> Transaction<'c> {
         match &self.0 {
             Beneath::Sqlite(transaction) => transaction.each(sql, values, visit),
             Beneath::Postgres(transaction) => {
-                let sum = format!("SUM(LENGTH({large})) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING)");
+                let sum = format!("SUM({size}) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING)");
                 let summed = format!("SELECT *, {sum} AS bytes_so_far FROM ({sql}) AS result");
-                let within = format!("bytes_so_far - LENGTH({large}) <= {most}");
+                let within = format!("bytes_so_far - ({size}) <= {most}");
                 let sql = format!("SELECT * FROM ({summed}) AS summed WHERE {within} ORDER BY {order}");
                 transaction.each(&sql, values, visit)
             }

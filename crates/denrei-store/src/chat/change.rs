@@ -36,8 +36,14 @@ pub enum Change {
     Ban { user: Name, until_ms: u64, reason: Option<Box<str>> },
     /// Let them come back.
     Unban { user: Name },
-    /// Say something else.
-    Edit { sequence: u64, content: Box<str>, data: Option<Box<RawValue>>, mentions: Vec<Name>, version: Option<u64> },
+    /// Say something else; data and mentions that are not given stay.
+    Edit {
+        sequence: u64,
+        content: Box<str>,
+        data: Option<Box<RawValue>>,
+        mentions: Option<Vec<Name>>,
+        version: Option<u64>,
+    },
     /// Take a message back.
     Delete { sequence: u64 },
     /// React to a message, or no more.
@@ -101,9 +107,22 @@ impl Changing {
         }
     }
 
+    /// Whether it makes the room when it is not there.
+    pub(crate) fn makes_room(&self) -> bool {
+        match &self.change {
+            Change::Create { .. } | Change::Direct { .. } => self.by.user.is_some(),
+            Change::Join { create } => *create,
+            _ => false,
+        }
+    }
+
     /// Makes the change in a transaction that has the room locked, and knows nothing of chat rooms.
     pub(crate) fn apply(&mut self, group: &mut Group<'_>) -> Result<(), Fault> {
-        let room = group.room(&self.room)?;
+        let room = if self.makes_room() { Some(group.room_or_new(&self.room)?) } else { group.room(&self.room)? };
+        let Some(room) = room else {
+            self.outcome = Some(Err(Refused::NoRoom));
+            return Ok(());
+        };
         let changed = Changed { answer: Answer::Done {}, events: Vec::new(), added: Vec::new(), removed: None };
         let mut work = Work { group, room, log: &self.room, by: &self.by, now: self.at_ms, changed };
         let outcome = match work.apply(&self.change) {
@@ -163,7 +182,7 @@ impl Work<'_, '_> {
             Change::Ban { user, until_ms, reason } => self.ban(user, *until_ms, reason.as_deref()),
             Change::Unban { user } => self.unban(user),
             Change::Edit { sequence, content, data, mentions, version } => {
-                self.edit(*sequence, content, data.as_deref(), mentions, *version)
+                self.edit(*sequence, content, data.as_deref(), mentions.as_deref(), *version)
             }
             Change::Delete { sequence } => self.delete(*sequence),
             Change::React { sequence, emoji, on } => self.react(*sequence, emoji, *on),

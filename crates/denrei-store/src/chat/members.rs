@@ -4,6 +4,7 @@ use denrei_hub::Name;
 use serde_json::json;
 
 use super::change::{Answer, No, Work};
+use super::rows::known;
 use super::{Member, Refused, Role, Room, RoomKind, room_id};
 use crate::sql::{Fault, Value};
 
@@ -59,20 +60,14 @@ impl Work<'_, '_> {
             }
             return self.answer();
         }
-        let access = self.access()?;
-        if access.banned {
-            return Err(Refused::Banned.into());
-        }
-        let Some(user) = self.by.user.clone() else {
-            // Guests are members of none.
-            access.read()?;
-            return self.answer();
-        };
-        if self.find(&user)?.is_none() {
-            if access.kind != RoomKind::Public && !self.by.admin {
-                return Err(Refused::Forbidden("this room is joined by invitation").into());
-            }
-            self.add(&user, self.by.name.clone().as_deref(), Role::Member)?;
+        // Which private rooms there are only members know, and admins.
+        self.access()?.read()?;
+        // Guests are members of none.
+        if let Some(user) = self.by.user.clone()
+            && self.find(&user)?.is_none()
+        {
+            let role = if self.count()? == 0 { Role::Owner } else { Role::Member };
+            self.add(&user, self.by.name.clone().as_deref(), role)?;
         }
         self.answer()
     }
@@ -130,7 +125,9 @@ impl Work<'_, '_> {
     }
 
     pub(super) fn kick(&mut self, user: &Name) -> Result<Answer, No> {
-        self.is_above(user)?;
+        if self.is_above(user)?.kind == RoomKind::Direct {
+            return Err(Refused::Forbidden("nobody is sent away from a direct room").into());
+        }
         self.member(user)?;
         self.remove(user, "kicked")?;
         Ok(Answer::Done {})
@@ -171,7 +168,7 @@ impl Work<'_, '_> {
     }
 
     fn make(&mut self, kind: RoomKind, title: &str) -> Result<(), Fault> {
-        let by = self.by.user.as_ref().map(Name::as_str).or(self.by.client.as_deref()).unwrap_or_default();
+        let by = self.by.shown_id();
         let sql =
             "INSERT INTO chat_rooms (room_id, kind, title, created_by, created_at_ms, sequence, active_at_ms, members,
                        slow_mode_ms)
@@ -180,7 +177,7 @@ impl Work<'_, '_> {
         self.execute(sql, &[Value::Integer(self.room), kind, title, Value::Text(by), Value::number(self.now)]).map(drop)
     }
 
-    fn find(&self, user: &Name) -> Result<Option<Member>, No> {
+    pub(super) fn find(&self, user: &Name) -> Result<Option<Member>, No> {
         match self.member(user) {
             Ok(member) => Ok(Some(member)),
             Err(No::Refused(_)) => Ok(None),
@@ -212,15 +209,19 @@ impl Work<'_, '_> {
 
     /// Makes somebody a member, for whom everything that is there has been read.
     fn add(&mut self, user: &Name, name: Option<&str>, role: Role) -> Result<(), Fault> {
+        let sql = "DELETE FROM chat_left WHERE room_id = $1 AND user_name = $2 RETURNING muted_until_ms, sent_at_ms";
+        let values = [Value::Integer(self.room), Value::Text(user.as_str())];
+        let left = self.group.transaction.first(sql, &values, |row| Ok((row.number(0)?, row.number(1)?)))?;
+        let (muted, sent) = left.unwrap_or_default();
         let sql =
             "INSERT INTO chat_members (room_id, user_name, shown_name, role, joined_at_ms, read_sequence, read_at_ms,
                        delivered_sequence, delivered_at_ms, unread_from, muted_until_ms, sent_at_ms)
                    SELECT room_id, CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT), sequence,
-                       CAST($4 AS BIGINT), sequence, CAST($4 AS BIGINT), 0, 0, 0
-                   FROM chat_rooms WHERE room_id = $5";
+                       CAST($4 AS BIGINT), sequence, CAST($4 AS BIGINT), 0, CAST($5 AS BIGINT), CAST($6 AS BIGINT)
+                   FROM chat_rooms WHERE room_id = $7";
         let (id, name) = (Value::Text(user.as_str()), Value::Maybe(name));
         let (role, now, room) = (Value::Text(role.as_str()), Value::number(self.now), Value::Integer(self.room));
-        self.execute(sql, &[id, name, role, now, room])?;
+        self.execute(sql, &[id, name, role, now, Value::number(muted), Value::number(sent), room])?;
         self.execute("UPDATE chat_rooms SET members = members + 1 WHERE room_id = $1", &[room])?;
         let mut payload = json!({ "userId": user.as_str(), "room": room_id(self.log), "members": self.count()? });
         match name {
@@ -235,6 +236,13 @@ impl Work<'_, '_> {
 
     fn remove(&mut self, user: &Name, reason: &'static str) -> Result<(), Fault> {
         let (room, id) = (Value::Integer(self.room), Value::Text(user.as_str()));
+        // Leaving ends neither a mute nor the wait of slow mode.
+        let sql = "INSERT INTO chat_left (room_id, user_name, muted_until_ms, sent_at_ms)
+                   SELECT m.room_id, m.user_name, m.muted_until_ms, m.sent_at_ms
+                   FROM chat_members AS m JOIN chat_rooms AS c ON c.room_id = m.room_id
+                   WHERE m.room_id = $1 AND m.user_name = $2
+                       AND (m.muted_until_ms > $3 OR (c.slow_mode_ms > 0 AND m.sent_at_ms + c.slow_mode_ms > $3))";
+        self.execute(sql, &[room, id, Value::number(self.now)])?;
         for table in ["chat_members", "chat_mentions"] {
             self.execute(&format!("DELETE FROM {table} WHERE room_id = $1 AND user_name = $2"), &[room, id])?;
         }
@@ -259,23 +267,28 @@ impl Work<'_, '_> {
 
     /// A room with members has an owner: if there is none, the oldest moderator is one, or else the oldest member.
     fn pass_on(&mut self) -> Result<(), No> {
-        let sql = "SELECT user_name, role FROM chat_members WHERE room_id = $1
-                   ORDER BY CASE role WHEN 'owner' THEN 0 WHEN 'moderator' THEN 1 ELSE 2 END, joined_at_ms, user_name
-                   LIMIT 1";
-        let next = self.group.transaction.first(sql, &[Value::Integer(self.room)], |row| {
-            Ok((row.text(0)?.to_owned(), row.text(1)? == Role::Owner.as_str()))
-        })?;
-        let Some((heir, false)) = next else { return Ok(()) };
-        let heir = Name::parse(&heir).map_err(|error| Fault::Operation(error.to_string().into()))?;
+        let (mut heir, room) = (None, Value::Integer(self.room));
+        for role in [Role::Owner, Role::Moderator, Role::Member] {
+            let sql = "SELECT user_name FROM chat_members WHERE room_id = $1 AND role = $2
+                       ORDER BY joined_at_ms, user_name LIMIT 1";
+            let oldest = self.group.transaction.first(sql, &[room, Value::Text(role.as_str())], |row| {
+                known(row.text(0)?, |id| Name::parse(id).ok())
+            })?;
+            if oldest.is_some() {
+                heir = oldest.filter(|_| role != Role::Owner);
+                break;
+            }
+        }
+        let Some(heir) = heir else { return Ok(()) };
         let sql = "UPDATE chat_members SET role = 'owner' WHERE room_id = $1 AND user_name = $2";
-        self.execute(sql, &[Value::Integer(self.room), Value::Text(heir.as_str())])?;
+        self.execute(sql, &[room, Value::Text(heir.as_str())])?;
         self.tell_of(&heir).map(drop)
     }
 
     fn tell_of(&mut self, user: &Name) -> Result<Answer, No> {
         let member = self.member(user)?;
         let room = format!("\"room\":{}", json!(room_id(self.log)));
-        self.tell("memberUpdated", super::with_fields(super::json(&member), &room))?;
+        self.tell("memberUpdated", super::with_fields(super::json(&member.clone().without_marks()), &room))?;
         Ok(Answer::Member(member))
     }
 

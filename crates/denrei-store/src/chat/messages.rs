@@ -24,7 +24,7 @@ pub(crate) fn forget(transaction: &Transaction<'_>, room: i64, seq: i64) -> Resu
         Ok(Rows::More)
     })?;
     let Some(last) = last else { return Ok(()) };
-    for table in ["chat_messages", "chat_reactions", "chat_mentions", "chat_message_events"] {
+    for table in ["chat_messages", "chat_reactions", "chat_reaction_sums", "chat_mentions", "chat_message_events"] {
         let sql = format!("DELETE FROM {table} WHERE room_id = $1 AND sequence <= $2");
         transaction.execute(&sql, &[Value::Integer(room), Value::Integer(last)])?;
     }
@@ -37,7 +37,7 @@ impl Work<'_, '_> {
         sequence: u64,
         content: &str,
         data: Option<&RawValue>,
-        mentions: &[Name],
+        mentions: Option<&[Name]>,
         version: Option<u64>,
     ) -> Result<Answer, No> {
         let message = self.theirs(sequence)?;
@@ -47,36 +47,45 @@ impl Work<'_, '_> {
         if version.is_some_and(|version| version != message.version) {
             return Err(Refused::Conflict("the message has been edited since").into());
         }
-        let muted = self.member(self.user()?)?.muted_until.filter(|until| *until > self.now);
-        if let Some(until) = muted {
-            return Err(Refused::Muted(until).into());
+        self.may_speak()?;
+        // What is not said stays.
+        let data = data.or(message.data.as_deref()).map(RawValue::get);
+        let sql = "UPDATE chat_messages SET version = version + 1, edited_at_ms = $1, data = $2, content = $3
+                   WHERE room_id = $4 AND sequence = $5";
+        let (room, at) = (Value::Integer(self.room), Value::number(sequence));
+        let values = [Value::number(self.now), Value::Maybe(data), Value::Text(content), room, at];
+        if self.execute(sql, &values)? == 0 {
+            return Err(Refused::Missing("there is no such message").into());
         }
+        if let Some(mentions) = mentions {
+            self.mention(sequence, mentions)?;
+        }
+        self.tell_message(sequence, "edited")
+    }
+
+    /// Says whom a message mentions now.
+    fn mention(&self, sequence: u64, users: &[Name]) -> Result<(), No> {
         let mut mentioned: Vec<&str> = Vec::new();
-        for user in mentions {
-            if self.is_member(user)? && !mentioned.contains(&user.as_str()) {
+        for user in users {
+            if self.find(user)?.is_some() && !mentioned.contains(&user.as_str()) {
                 mentioned.push(user.as_str());
             }
         }
         let named = (!mentioned.is_empty()).then(|| json!(mentioned).to_string());
-        let sql =
-            "UPDATE chat_messages SET version = version + 1, edited_at_ms = $1, mentions = $2, data = $3, content = $4
-                   WHERE room_id = $5 AND sequence = $6";
         let (room, at) = (Value::Integer(self.room), Value::number(sequence));
-        // What is not said stays.
-        let data = data.or(message.data.as_deref()).map(RawValue::get);
-        let (named, data) = (Value::Maybe(named.as_deref()), Value::Maybe(data));
-        self.execute(sql, &[Value::number(self.now), named, data, Value::Text(content), room, at])?;
+        let sql = "UPDATE chat_messages SET mentions = $1 WHERE room_id = $2 AND sequence = $3";
+        self.execute(sql, &[Value::Maybe(named.as_deref()), room, at])?;
         self.execute("DELETE FROM chat_mentions WHERE room_id = $1 AND sequence = $2", &[room, at])?;
         let rows: Vec<_> = mentioned.iter().map(|user| [room, Value::Text(user), at]).collect();
         self.group.transaction.insert_many("chat_mentions (room_id, user_name, sequence)", &rows)?;
-        self.tell_message(sequence, "edited")
+        Ok(())
     }
 
     pub(super) fn delete(&mut self, sequence: u64) -> Result<Answer, No> {
-        let access = self.access()?;
+        let access = self.at_least(Role::Member)?;
         let message = self.message(sequence)?;
         let is_own = self.by.user.as_ref().is_some_and(|user| *message.user_id == *user.as_str());
-        if !is_own || access.role.is_none() {
+        if !is_own {
             access.at_least(Role::Moderator)?;
         }
         if message.deleted_at.is_some() {
@@ -86,14 +95,17 @@ impl Work<'_, '_> {
         let sql = "UPDATE chat_messages SET version = version + 1, deleted_at_ms = $1, mentions = NULL, data = NULL,
                        content = '' WHERE room_id = $2 AND sequence = $3";
         self.execute(sql, &[Value::number(self.now), room, at])?;
-        for table in ["chat_mentions", "chat_reactions"] {
+        for table in ["chat_mentions", "chat_reactions", "chat_reaction_sums"] {
             self.execute(&format!("DELETE FROM {table} WHERE room_id = $1 AND sequence = $2"), &[room, at])?;
         }
         // What it said is in the log too: in the event that brought it, and in those that told of changes.
         let tombstone = super::json(&self.message(sequence)?);
-        let sql = "UPDATE events SET payload = $1 WHERE room_id = $2 AND (
-                       seq = (SELECT seq FROM chat_messages WHERE room_id = $2 AND sequence = $3)
-                       OR seq IN (SELECT seq FROM chat_message_events WHERE room_id = $2 AND sequence = $3))";
+        let sql = "UPDATE events SET payload = $1 WHERE room_id = $2
+                       AND seq IN (SELECT seq FROM chat_messages WHERE room_id = $2 AND sequence = $3)";
+        self.execute(sql, &[Value::Bytes(&tombstone), room, at])?;
+        let tombstone = super::with_fields(tombstone, "\"change\":\"deleted\"");
+        let sql = "UPDATE events SET payload = $1 WHERE room_id = $2
+                       AND seq IN (SELECT seq FROM chat_message_events WHERE room_id = $2 AND sequence = $3)";
         self.execute(sql, &[Value::Bytes(&tombstone), room, at])?;
         self.execute("DELETE FROM chat_message_events WHERE room_id = $1 AND sequence = $2", &[room, at])?;
         self.tell_message(sequence, "deleted")
@@ -106,25 +118,51 @@ impl Work<'_, '_> {
         if message.deleted_at.is_some() {
             return Err(Refused::Conflict("the message is deleted").into());
         }
-        let is_new = message.reactions.iter().all(|reaction| &*reaction.emoji != emoji);
-        if on && is_new && message.reactions.len() >= EMOJI {
+        self.may_speak()?;
+        let before = message.reactions.iter().find(|reaction| &*reaction.emoji == emoji);
+        if on && before.is_none() && message.reactions.len() >= EMOJI {
             return Err(Refused::Invalid("a message has at most 20 emoji").into());
         }
-        let (room, at, emoji) = (Value::Integer(self.room), Value::number(sequence), Value::Text(emoji));
-        let user = Value::Text(user.as_str());
+        let (room, at, name) = (Value::Integer(self.room), Value::number(sequence), Value::Text(emoji));
         let changed = if on {
             let sql = "INSERT INTO chat_reactions (room_id, sequence, emoji, user_name, reacted_at_ms)
                        VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
-            self.execute(sql, &[room, at, emoji, user, Value::number(self.now)])?
+            self.execute(sql, &[room, at, name, Value::Text(user.as_str()), Value::number(self.now)])?
         } else {
             let sql = "DELETE FROM chat_reactions
                        WHERE room_id = $1 AND sequence = $2 AND emoji = $3 AND user_name = $4";
-            self.execute(sql, &[room, at, emoji, user])?
+            self.execute(sql, &[room, at, name, Value::Text(user.as_str())])?
         };
-        match changed {
-            0 => Ok(Answer::Message(Box::new(message))),
-            _ => self.tell_message(sequence, "reactions"),
+        if changed == 0 {
+            return Ok(Answer::Message(Box::new(message)));
         }
+        self.sum(sequence, emoji, before.map_or(0, |before| before.count), on)?;
+        self.tell_reactions(sequence)
+    }
+
+    /// Sums the reactions of one kind, of which there is one more or less than there were.
+    fn sum(&self, sequence: u64, emoji: &str, before: u64, on: bool) -> Result<(), Fault> {
+        /// Users that a sum names.
+        const FIRST: u64 = 10;
+        let (room, at, emoji) = (Value::Integer(self.room), Value::number(sequence), Value::Text(emoji));
+        let total = if on { before + 1 } else { before.saturating_sub(1) };
+        if total == 0 {
+            let sql = "DELETE FROM chat_reaction_sums WHERE room_id = $1 AND sequence = $2 AND emoji = $3";
+            return self.execute(sql, &[room, at, emoji]).map(drop);
+        }
+        let sql = "SELECT user_name FROM chat_reactions WHERE room_id = $1 AND sequence = $2 AND emoji = $3
+                   ORDER BY reacted_at_ms, user_name LIMIT $4";
+        let mut first = Vec::new();
+        self.group.transaction.each(sql, &[room, at, emoji, Value::number(FIRST)], |row| {
+            first.push(row.text(0)?.to_owned());
+            Ok(Rows::More)
+        })?;
+        let sql =
+            "INSERT INTO chat_reaction_sums (room_id, sequence, emoji, total, first_users) VALUES ($1, $2, $3, $4, $5)
+                   ON CONFLICT (room_id, sequence, emoji) DO UPDATE SET total = excluded.total,
+                       first_users = excluded.first_users";
+        let first = json!(first).to_string();
+        self.execute(sql, &[room, at, emoji, Value::number(total), Value::Text(&first)]).map(drop)
     }
 
     pub(super) fn mark_unread(&mut self, sequence: u64) -> Result<Answer, No> {
@@ -164,14 +202,13 @@ impl Work<'_, '_> {
         }
     }
 
-    fn is_member(&self, user: &Name) -> Result<bool, Fault> {
-        let mut found = false;
-        let sql = "SELECT role FROM chat_members WHERE room_id = $1 AND user_name = $2";
-        self.group.transaction.each(sql, &[Value::Integer(self.room), Value::Text(user.as_str())], |_| {
-            found = true;
-            Ok(Rows::Enough)
-        })?;
-        Ok(found)
+    /// Whether no mute holds back what they say.
+    fn may_speak(&self) -> Result<(), No> {
+        let muted = self.find(self.user()?)?.and_then(|member| member.muted_until);
+        match muted.filter(|until| *until > self.now) {
+            Some(until) => Err(Refused::Muted(until).into()),
+            None => Ok(()),
+        }
     }
 
     /// Tells of a message that has changed, and remembers where what it says was told.
@@ -183,6 +220,18 @@ impl Work<'_, '_> {
             let sql = "INSERT INTO chat_message_events (room_id, sequence, seq) VALUES ($1, $2, $3)";
             self.execute(sql, &[Value::Integer(self.room), Value::number(sequence), Value::number(seq)])?;
         }
+        Ok(Answer::Message(Box::new(message)))
+    }
+
+    /// Tells how members have reacted to a message, and nothing of what it says.
+    fn tell_reactions(&mut self, sequence: u64) -> Result<Answer, No> {
+        let message = self.message(sequence)?;
+        let Message { id, sequence, room_id, version, reactions, .. } = &message;
+        let told = json!({
+            "id": id, "sequence": sequence, "roomId": room_id, "version": version, "change": "reactions",
+            "reactions": reactions
+        });
+        self.tell("messageUpdated", told.to_string())?;
         Ok(Answer::Message(Box::new(message)))
     }
 }

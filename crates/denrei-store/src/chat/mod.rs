@@ -6,7 +6,8 @@
 //!
 //! [`send`](send) is the one that must be fast: all that a group's messages need is fetched and written together, with
 //! the [`ledger`](ledger). A [`change`](change) is rare, and says what it does in plain statements. [`queries`](queries)
-//! read. Who writes anything about a room has locked its row.
+//! read. Who writes anything about a room has locked its row, but for trimming, which locks none: it takes away the oldest
+//! messages with their events, and who changes one of them meanwhile finds that it is not there any more.
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ mod queries;
 mod rows;
 mod send;
 mod store;
+mod sync;
 
 pub(crate) use change::Changing;
 pub use change::{Answer, Change, Changed};
@@ -33,9 +35,10 @@ pub use marks::{Mark, Marked, Marks, What};
 pub(crate) use messages::forget;
 pub(crate) use profile::Profiling;
 pub use profile::{Profile, Seen};
-pub use queries::{Ban, Page, Part, Receipt, Receipts, Recent, Span, Synced, Wanted};
+pub use queries::{Ban, Page, Part, Receipt, Receipts, Recent, Span};
 pub(crate) use send::Sending;
 pub use send::{NewMessage, Sent};
+pub use sync::{Followed, Synced, Wanted};
 
 /// Who does something.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +59,11 @@ impl Actor {
     /// The user's id as text; empty for a guest.
     pub(crate) fn id(&self) -> &str {
         self.user.as_ref().map_or("", Name::as_str)
+    }
+
+    /// By which others know them.
+    fn shown_id(&self) -> &str {
+        self.user.as_ref().map(Name::as_str).or(self.client.as_deref()).unwrap_or(rows::GUEST)
     }
 }
 
@@ -137,7 +145,7 @@ pub struct Room {
     pub kind: RoomKind,
     /// For people.
     pub title: Box<str>,
-    /// A user.
+    /// A user; or a guest, as in [`Message::user_id`].
     pub created_by: Box<str>,
     /// In ms since 1970.
     pub created_at: u64,
@@ -196,13 +204,22 @@ pub struct Member {
     pub role: Role,
     /// In ms since 1970.
     pub joined_at: u64,
-    /// Messages up to this number have been read.
-    pub read: u64,
-    /// And these have arrived.
-    pub delivered: u64,
+    /// Messages up to this number have been read; for members only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read: Option<u64>,
+    /// And these have arrived; for members only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivered: Option<u64>,
     /// In ms since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub muted_until: Option<u64>,
+}
+
+impl Member {
+    /// The member as others may see it who are none.
+    pub(crate) fn without_marks(self) -> Self {
+        Self { read: None, delivered: None, ..self }
+    }
 }
 
 /// A message as it is now.
@@ -215,7 +232,7 @@ pub struct Message {
     pub sequence: u64,
     /// The room.
     pub room_id: Box<str>,
-    /// Who sent it; of a guest the connection.
+    /// Who sent it; of a guest the connection, or `guest` without one.
     pub user_id: Box<str>,
     /// What the sender was called.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -258,6 +275,13 @@ pub struct Message {
     /// In ms since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<u64>,
+}
+
+impl Message {
+    /// What it holds of what people and applications say.
+    pub(crate) fn bytes(&self) -> usize {
+        self.content.len() + self.data.as_ref().map_or(0, |data| data.get().len())
+    }
 }
 
 /// How often somebody has reacted in one way.

@@ -1,4 +1,4 @@
-//! What is kept of users themselves: whom they want to hear of, and when they were last there.
+//! What is kept of users themselves: who may see their presence, and when they were last there.
 
 use denrei_hub::{LogError, Name};
 
@@ -10,7 +10,7 @@ use crate::sql::{Fault, Row, Transaction, Value};
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the fields are what they are called")]
 pub enum Profile {
-    /// Whether the user wants to hear of another's presence.
+    /// Whether another may see the user's presence.
     Contact { user: Name, contact: Name, on: bool },
     /// Whether others are told that the user is there.
     Visible { user: Name, on: bool },

@@ -1,15 +1,14 @@
 //! What can be read of rooms.
 
-use denrei_hub::{Name, Position, RoomName, Seq};
+use denrei_hub::{Name, RoomName};
 use serde::Serialize;
 
 use super::profile::{Seen, seen};
 use super::rows::{self, MEMBER, MESSAGE, ROOM, access, known};
 use super::{Actor, Member, Message, Refused, Room, room_id};
-use crate::events;
 use crate::sql::{Fault, Portion, Row, Rows, Transaction, Value};
 
-/// Contents of a page end before the one that would take them past this.
+/// A page ends before the message whose content and data would take it past this.
 const PAGE_BYTES: usize = 1 << 20;
 
 /// Which messages to read. Numbers are messages'.
@@ -86,24 +85,6 @@ pub struct Receipt {
     pub at: u64,
 }
 
-/// A room that a client wants brought up to date.
-#[derive(Clone, Debug)]
-pub struct Wanted {
-    /// The log of the room.
-    pub room: RoomName,
-    /// Where the client stands; none for a place that cannot be one.
-    pub since: Option<Position>,
-}
-
-/// A room as a client that was away needs it.
-#[derive(Clone, Debug)]
-pub struct Synced {
-    /// The room.
-    pub room: Room,
-    /// What followed the client's place; none when it gave none.
-    pub since: Option<Result<Vec<std::sync::Arc<denrei_hub::Message>>, Page>>,
-}
-
 /// What somebody may do in a room that they may read.
 pub(crate) fn may_read(
     transaction: &Transaction<'_>,
@@ -123,8 +104,20 @@ pub(crate) fn room(transaction: &Transaction<'_>, log: &RoomName, by: &Actor) ->
     Ok(Some(room))
 }
 
-/// A user's rooms, those with the latest message first; behind a place.
+/// A user's rooms, those with the latest message first; behind a place. With their last messages.
 pub(crate) fn rooms(
+    transaction: &Transaction<'_>,
+    by: &Actor,
+    after: Option<Recent>,
+    limit: usize,
+) -> Result<Part<Room, Recent>, Fault> {
+    let (mut found, next) = latest(transaction, by, after, limit)?;
+    add_last(transaction, &mut found)?;
+    Ok((found, next))
+}
+
+/// The same without.
+pub(super) fn latest(
     transaction: &Transaction<'_>,
     by: &Actor,
     after: Option<Recent>,
@@ -136,8 +129,7 @@ pub(crate) fn rooms(
          ORDER BY c.active_at_ms DESC, c.room_id DESC LIMIT $4"
     );
     let values = [Value::Text(by.id()), Value::number(time), Value::Integer(row), Value::number(limit as u64)];
-    let mut found = all(transaction, &sql, &values, rows::room)?;
-    add_last(transaction, &mut found)?;
+    let found = all(transaction, &sql, &values, rows::room)?;
     let next = found.last().filter(|_| found.len() == limit).map(|last| (last.active_at, last.row));
     Ok((found, next))
 }
@@ -168,13 +160,18 @@ fn add_last(transaction: &Transaction<'_>, found: &mut [Room]) -> Result<(), Fau
 
 pub(crate) fn members(
     transaction: &Transaction<'_>,
-    room: i64,
+    access: rows::Access,
     after: &str,
     limit: usize,
 ) -> Result<Vec<Member>, Fault> {
     let sql =
         format!("SELECT {MEMBER} FROM chat_members WHERE room_id = $1 AND user_name > $2 ORDER BY user_name LIMIT $3");
-    all(transaction, &sql, &[Value::Integer(room), Value::Text(after), Value::number(limit as u64)], rows::member)
+    let values = [Value::Integer(access.row), Value::Text(after), Value::number(limit as u64)];
+    let found = all(transaction, &sql, &values, rows::member)?;
+    Ok(match access.role {
+        Some(_) => found,
+        None => found.into_iter().map(Member::without_marks).collect(),
+    })
 }
 
 pub(crate) fn bans(transaction: &Transaction<'_>, room: i64, now_ms: u64) -> Result<Vec<Ban>, Fault> {
@@ -217,7 +214,7 @@ pub(crate) fn history(
             before
         }
     };
-    rows::react(transaction, row, &mut messages)?;
+    rows::react(transaction, row, thread, &mut messages)?;
     let beyond = |from: Direction| self::read(transaction, log, row, thread, from, 1).map(|found| !found.is_empty());
     let (has_before, has_after) = match (messages.first(), messages.last(), span) {
         (Some(first), Some(last), _) => {
@@ -261,10 +258,11 @@ fn read(
         [Value::Integer(room), Value::number(number), Value::number(thread.unwrap_or(0)), Value::number(limit as u64)];
     let mut messages = Vec::new();
     let mut bytes = 0;
-    let portion = Portion { order, large: "content", most: PAGE_BYTES };
+    let size = "LENGTH(content) + COALESCE(LENGTH(data), 0)";
+    let portion = Portion { order, size, most: PAGE_BYTES };
     transaction.each_within(portion, &sql, &values, |row| {
         let message = rows::message(row, room_id(log))?;
-        bytes += message.content.len();
+        bytes += message.bytes();
         if bytes > PAGE_BYTES && !messages.is_empty() {
             return Ok(Rows::Enough);
         }
@@ -277,22 +275,19 @@ fn read(
     Ok(messages)
 }
 
-pub(crate) fn message(
-    transaction: &Transaction<'_>,
-    log: &RoomName,
-    row: i64,
-    sequence: u64,
-) -> Result<Option<Message>, Fault> {
-    rows::one(transaction, row, log, sequence)
-}
-
-/// Who has got a message; at most so many of each.
+/// Who has got a message; at most so many of each. In a room with too many members, of whom it would look at each, nobody.
 pub(crate) fn receipts(
     transaction: &Transaction<'_>,
     row: i64,
     sequence: u64,
     limit: usize,
 ) -> Result<Receipts, Fault> {
+    const MEMBERS: u64 = 1000;
+    let sql = "SELECT members FROM chat_rooms WHERE room_id = $1";
+    let members = transaction.first(sql, &[Value::Integer(row)], |row| row.number(0))?;
+    if members.is_none_or(|members| members > MEMBERS) {
+        return Ok(Receipts::default());
+    }
     let who = |column: &str| {
         let sql = format!(
             "SELECT user_name, {column}_at_ms FROM chat_members WHERE room_id = $1 AND {column}_sequence >= $2
@@ -305,67 +300,15 @@ pub(crate) fn receipts(
     Ok(Receipts { read: who("read")?, delivered: who("delivered")? })
 }
 
-/// Brings a client up to date: all rooms of the user, at most a hundred, and what followed in those that were named.
-pub(crate) fn sync(
-    transaction: &Transaction<'_>,
-    by: &Actor,
-    wanted: &[Wanted],
-    limit: usize,
-) -> Result<Vec<Synced>, Fault> {
-    /// Of what is given of all rooms together.
-    const BYTES: usize = 4 << 20;
-    let (rooms, _) = rooms(transaction, by, None, 100)?;
-    let mut bytes = 0;
-    let mut synced = Vec::with_capacity(rooms.len());
-    for room in rooms {
-        let asked = wanted.iter().find(|wanted| *room_id(&wanted.room) == *room.id);
-        let since = match asked {
-            None => None,
-            Some(Wanted { room: log, since }) => {
-                let place =
-                    since.as_ref().filter(|since| *since.epoch.as_str() == *room.epoch && since.seq.0 <= room.seq);
-                let near = place.filter(|place| room.seq - place.seq.0 <= limit as u64 && bytes < BYTES);
-                let events = match near {
-                    Some(place) => followed(transaction, log, place.seq, room.seq)?,
-                    None => None,
-                };
-                Some(match events {
-                    Some(events) => Ok(events),
-                    None => Err(history(transaction, log, room.row, Span::Newest, None, limit)?),
-                })
-            }
-        };
-        bytes += match &since {
-            None => 0,
-            Some(Ok(events)) => events.iter().map(|event| event.payload.len()).sum(),
-            Some(Err(page)) => page.messages.iter().map(|message| message.content.len()).sum(),
-        };
-        synced.push(Synced { room, since });
-    }
-    Ok(synced)
-}
-
-/// All that followed a place, unless some of it is not kept any more or it is too large for a page.
-fn followed(
-    transaction: &Transaction<'_>,
-    log: &RoomName,
-    after: Seq,
-    head: u64,
-) -> Result<Option<Vec<std::sync::Arc<denrei_hub::Message>>>, Fault> {
-    let page = events::page(transaction, log, denrei_hub::Span::After(after, (head - after.0) as usize))?;
-    let is_whole = page.messages.len() as u64 == head - after.0 && page.first <= after.next();
-    Ok(is_whole.then_some(page.messages))
-}
-
-/// Users who are told of a user's presence: those who have them as a contact, and those in rooms that they share and
-/// that are not too large.
+/// Users who are told of a user's presence: the user's contacts, and those in rooms that they share and that are not too
+/// large.
 pub(crate) fn observers(
     transaction: &Transaction<'_>,
     user: &Name,
     largest: u64,
     limit: usize,
 ) -> Result<Vec<Name>, Fault> {
-    let sql = "SELECT user_name FROM contacts WHERE contact = $1
+    let sql = "SELECT contact FROM contacts WHERE user_name = $1
                UNION
                SELECT o.user_name FROM chat_members AS m JOIN chat_rooms AS c ON c.room_id = m.room_id
                JOIN chat_members AS o ON o.room_id = m.room_id
@@ -380,7 +323,7 @@ pub(crate) fn contacts(transaction: &Transaction<'_>, user: &Name) -> Result<Vec
     all(transaction, sql, &[Value::Text(user.as_str())], |row| Ok(row.text(0)?.into()))
 }
 
-/// Which of these users a user may know the presence of: contacts, and those who share a room.
+/// Which of these users a user may know the presence of: those who have them as a contact, and those who share a room.
 pub(crate) fn known_to(
     transaction: &Transaction<'_>,
     user: &Name,
@@ -390,7 +333,7 @@ pub(crate) fn known_to(
     let sql = "SELECT COALESCE((SELECT seen_at_ms FROM presence WHERE user_name = $1), 0),
                    COALESCE((SELECT invisible FROM presence WHERE user_name = $1), 0)
                FROM meta WHERE key = 'epoch' AND ($1 = $2
-                   OR EXISTS (SELECT contact FROM contacts WHERE user_name = $2 AND contact = $1)
+                   OR EXISTS (SELECT contact FROM contacts WHERE user_name = $1 AND contact = $2)
                    OR EXISTS (SELECT m.room_id FROM chat_members AS m JOIN chat_rooms AS c ON c.room_id = m.room_id
                               JOIN chat_members AS o ON o.room_id = m.room_id
                               WHERE m.user_name = $2 AND o.user_name = $1 AND c.members <= $3))";

@@ -10,8 +10,8 @@ use crate::sql::{Fault, Row, Rows, Transaction, Value};
 pub(super) const MESSAGE: &str = "sequence, kind, user_name, from_client, shown_name, client_id, sent_at_ms, version,
      edited_at_ms, deleted_at_ms, reply_to, thread, replies, last_reply_at_ms, mentions, data, content";
 
-/// Users that a reaction names.
-const REACTING: u64 = 10;
+/// The id of a guest who has no connection.
+pub(super) const GUEST: &str = "guest";
 
 pub(super) fn message(row: &Row<'_>, room: &str) -> Result<Message, Fault> {
     let sequence = row.number(0)?;
@@ -28,7 +28,7 @@ pub(super) fn message(row: &Row<'_>, room: &str) -> Result<Message, Fault> {
         id: message_id(room, sequence),
         sequence,
         room_id: room.into(),
-        user_id: user.or(row.maybe(3)?).unwrap_or_default().into(),
+        user_id: user.or(row.maybe(3)?).unwrap_or(GUEST).into(),
         user_name: row.maybe(4)?.map(Into::into),
         content: row.text(16)?.into(),
         timestamp: row.number(6)?,
@@ -58,33 +58,42 @@ pub(super) fn one(
     let values = [Value::Integer(room), Value::number(sequence)];
     let found = transaction.first(&sql, &values, |row| message(row, room_id(log)))?;
     let Some(mut message) = found else { return Ok(None) };
-    react(transaction, room, std::slice::from_mut(&mut message))?;
+    react(transaction, room, None, std::slice::from_mut(&mut message))?;
     Ok(Some(message))
 }
 
-/// Adds to messages, which ascend, how members have reacted.
-pub(super) fn react(transaction: &Transaction<'_>, room: i64, messages: &mut [Message]) -> Result<(), Fault> {
+/// Adds to messages, which ascend and are all of a room or of a thread in it, how members have reacted.
+pub(super) fn react(
+    transaction: &Transaction<'_>,
+    room: i64,
+    thread: Option<u64>,
+    messages: &mut [Message],
+) -> Result<(), Fault> {
     let (Some(first), Some(last)) = (messages.first(), messages.last()) else { return Ok(()) };
-    let sql = "SELECT sequence, emoji, user_name, total FROM
-                   (SELECT sequence, emoji, user_name, COUNT(*) OVER (PARTITION BY sequence, emoji) AS total,
-                        ROW_NUMBER() OVER (PARTITION BY sequence, emoji ORDER BY reacted_at_ms, user_name) AS place
-                    FROM chat_reactions WHERE room_id = $1 AND sequence >= $2 AND sequence <= $3) AS counted
-               WHERE place <= $4 ORDER BY sequence, emoji, place";
     let (first, last) = (Value::number(first.sequence), Value::number(last.sequence));
-    transaction.each(sql, &[Value::Integer(room), first, last, Value::number(REACTING)], |row| {
+    let add = |row: &Row<'_>| {
         let sequence = row.number(0)?;
-        // A thread's messages have others between them.
-        let Ok(at) = messages.binary_search_by_key(&sequence, |message| message.sequence) else {
-            return Ok(Rows::More);
-        };
-        let (emoji, user) = (row.text(1)?, row.text(2)?.into());
-        let reactions = &mut messages[at].reactions;
-        match reactions.last_mut().filter(|last| &*last.emoji == emoji) {
-            Some(reaction) => reaction.user_ids.push(user),
-            None => reactions.push(Reaction { emoji: emoji.into(), count: row.number(3)?, user_ids: vec![user] }),
+        if let Ok(at) = messages.binary_search_by_key(&sequence, |message| message.sequence) {
+            let user_ids = serde_json::from_str(row.text(3)?).map_err(|error| unreadable(&error))?;
+            messages[at].reactions.push(Reaction { emoji: row.text(1)?.into(), count: row.number(2)?, user_ids });
         }
         Ok(Rows::More)
-    })
+    };
+    match thread {
+        None => {
+            let sql = "SELECT sequence, emoji, total, first_users FROM chat_reaction_sums
+                       WHERE room_id = $1 AND sequence >= $2 AND sequence <= $3 ORDER BY sequence, emoji";
+            transaction.each(sql, &[Value::Integer(room), first, last], add)
+        }
+        // Between its messages there may be any number of others.
+        Some(thread) => {
+            let sql = "SELECT sequence, emoji, total, first_users FROM chat_reaction_sums
+                       WHERE room_id = $1 AND sequence IN (SELECT sequence FROM chat_messages
+                           WHERE room_id = $1 AND thread = $2 AND sequence >= $3 AND sequence <= $4)
+                       ORDER BY sequence, emoji";
+            transaction.each(sql, &[Value::Integer(room), Value::number(thread), first, last], add)
+        }
+    }
 }
 
 /// What [`room`] reads, with `user` as the user that asks; `$1` everywhere.
@@ -151,8 +160,8 @@ pub(super) fn member(row: &Row<'_>) -> Result<Member, Fault> {
         user_name: row.maybe(1)?.map(Into::into),
         role: known(row.text(2)?, Role::parse)?,
         joined_at: row.number(3)?,
-        read: row.number(4)?,
-        delivered: row.number(5)?,
+        read: Some(row.number(4)?),
+        delivered: Some(row.number(5)?),
         muted_until: (muted > 0).then_some(muted),
     })
 }
@@ -167,7 +176,7 @@ pub(crate) struct Access {
     pub(crate) banned: bool,
 }
 
-/// Looks up what a room lets somebody do.
+/// Looks up what a room lets somebody do. A room that is not public is not there for who has nothing to do with it.
 pub(super) fn access(
     transaction: &Transaction<'_>,
     log: &RoomName,
@@ -188,29 +197,31 @@ pub(super) fn access(
         let banned = !by.admin && row.is_there(3)?;
         Ok(Access { row: row.integer(0)?, kind, role, banned })
     })?;
-    Ok(found.ok_or(Refused::NoRoom))
+    let is_there = |access: &Access| access.role.is_some() || access.banned || access.kind == RoomKind::Public;
+    Ok(found.filter(is_there).ok_or(Refused::NoRoom))
 }
 
 impl Access {
     /// Whether they may read.
     pub(super) fn read(&self) -> Result<(), Refused> {
-        match (self.role, self.kind) {
-            _ if self.banned => Err(Refused::Banned),
-            (Some(_), _) | (None, RoomKind::Public) => Ok(()),
-            (None, RoomKind::Private | RoomKind::Direct) => Err(Refused::NotMember),
-        }
+        if self.banned { Err(Refused::Banned) } else { Ok(()) }
     }
 
     /// Whether they are a member with this role, or a higher one.
     pub(super) fn at_least(&self, role: Role) -> Result<Role, Refused> {
         match self.role {
-            None => Err(if self.banned { Refused::Banned } else { Refused::NotMember }),
+            None => Err(self.outside()),
             Some(own) if own < role => Err(Refused::Forbidden(match role {
                 Role::Owner => "only owners of the room may do this",
                 Role::Moderator | Role::Member => "only moderators of the room may do this",
             })),
             Some(own) => Ok(own),
         }
+    }
+
+    /// Why who is no member may not do what members may.
+    pub(super) fn outside(&self) -> Refused {
+        if self.banned { Refused::Banned } else { Refused::NotMember }
     }
 }
 

@@ -5,10 +5,11 @@ use serde_json::value::RawValue;
 
 use super::ledger::Entered;
 use super::{
-    Actor, Event, Message, MessageKind, Refused, Role, RoomKind, Thread, Told, json, message_id, room_id, with_fields,
+    Actor, Event, Message, MessageKind, Refused, Role, RoomKind, Thread, Told, json, message_id, room_id, rows,
+    with_fields,
 };
 use crate::group::Group;
-use crate::sql::Fault;
+use crate::sql::{Fault, Transaction};
 
 /// What somebody wants to send.
 #[derive(Clone, Debug)]
@@ -75,16 +76,23 @@ impl Sending {
     }
 
     pub(crate) fn apply(&mut self, group: &mut Group<'_>) -> Result<(), Fault> {
-        let outcome = match group.earlier(&self.draft)? {
-            Some(event) => Ok(Sent { event, duplicate: true }),
-            None => send(group, &self.message, &self.draft)?,
-        };
-        if outcome.is_err() && self.draft.id.is_some() {
-            // What was sent is not refused when it is sent again.
-            group.be_sure_of_ids()?;
-        }
-        self.outcome = Some(outcome);
+        self.outcome = Some(self.outcome(group)?);
         Ok(())
+    }
+
+    fn outcome(&self, group: &mut Group<'_>) -> Result<Result<Sent, Refused>, Fault> {
+        let Some(room) = group.room(&self.message.room)? else { return Ok(Err(Refused::NoRoom)) };
+        if let Some(event) = group.earlier(&self.draft)? {
+            return Ok(Ok(Sent { event, duplicate: true }));
+        }
+        let outcome = send(group, room, &self.message, &self.draft)?;
+        if outcome.is_err()
+            && let Some(event) = group.stored_earlier(&self.draft)?
+        {
+            // What was sent is not refused when it is sent again.
+            return Ok(Ok(Sent { event, duplicate: true }));
+        }
+        Ok(outcome)
     }
 
     pub(crate) fn settle(self, outcome: Result<(), denrei_hub::LogError>) {
@@ -92,20 +100,19 @@ impl Sending {
     }
 }
 
-fn send(group: &mut Group<'_>, message: &NewMessage, draft: &Draft) -> Result<Result<Sent, Refused>, Fault> {
-    let room = group.room(&message.room)?;
+fn send(group: &mut Group<'_>, room: i64, message: &NewMessage, draft: &Draft) -> Result<Result<Sent, Refused>, Fault> {
     let Group { ledger, transaction, .. } = group;
     let Some(found) = ledger.room(transaction, room)? else { return Ok(Err(Refused::NoRoom)) };
     let (kind, slow, sequence) = (found.kind, found.slow_ms, found.sequence + 1);
     let NewMessage { by, at_ms: now, .. } = message;
     match &by.user {
         None if by.admin => {}
-        // A guest.
-        None if kind == RoomKind::Public => {}
-        None => return Ok(Err(Refused::NotMember)),
+        // A guest, of whom nobody knows when they have sent before.
+        None if kind == RoomKind::Public && slow == 0 => {}
+        None => return outsider(transaction, message).map(Err),
         Some(user) => match ledger.member(transaction, room, user)? {
             None if by.admin => {}
-            None => return Ok(Err(Refused::NotMember)),
+            None => return outsider(transaction, message).map(Err),
             Some(member) if member.muted_until > *now => return Ok(Err(Refused::Muted(member.muted_until))),
             Some(member) if slow > 0 && member.role == Role::Member && member.sent_at + slow > *now => {
                 return Ok(Err(Refused::Slow(member.sent_at + slow)));
@@ -152,7 +159,7 @@ fn send(group: &mut Group<'_>, message: &NewMessage, draft: &Draft) -> Result<Re
         id: message_id(id, sequence),
         sequence,
         room_id: id.into(),
-        user_id: by.user.as_ref().map(Name::as_str).or(by.client.as_deref()).unwrap_or_default().into(),
+        user_id: by.shown_id().into(),
         user_name: by.name.clone(),
         content: message.content.clone(),
         timestamp: *now,
@@ -192,4 +199,10 @@ fn send(group: &mut Group<'_>, message: &NewMessage, draft: &Draft) -> Result<Re
     };
     group.ledger.enter(entered, by.user.as_ref(), &mentioned);
     Ok(Ok(Sent { event, duplicate: false }))
+}
+
+/// Why who is no member does not send.
+fn outsider(transaction: &Transaction<'_>, message: &NewMessage) -> Result<Refused, Fault> {
+    let access = rows::access(transaction, &message.room, &message.by, message.at_ms)?;
+    Ok(access.map_or_else(|refused| refused, |access| access.outside()))
 }

@@ -2,7 +2,8 @@
 
 use denrei_hub::{LogError, Name, Reading, RoomName};
 
-use super::queries::{self, Ban, Page, Part, Receipts, Recent, Span, Synced, Wanted};
+use super::queries::{self, Ban, Page, Part, Receipts, Recent, Span};
+use super::sync::{self, Synced, Wanted};
 use super::{
     Actor, Change, Changed, Changing, Mark, Marking, Marks, Member, Message, NewMessage, Profile, Profiling, Refused,
     Role, Room, Seen, Sending, Sent, Told, rows,
@@ -63,7 +64,7 @@ impl Store {
     /// The members of a chat room behind one, by their ids.
     pub fn members(&self, room: &RoomName, by: &Actor, now_ms: u64, after: &str, limit: usize) -> Asking<Vec<Member>> {
         let after = after.to_owned();
-        self.look(room, by, now_ms, move |transaction, row, _| queries::members(transaction, row, &after, limit))
+        self.look(room, by, now_ms, move |transaction, _, access| queries::members(transaction, access, &after, limit))
     }
 
     /// Who is kept out of a chat room; for moderators.
@@ -96,28 +97,35 @@ impl Store {
     /// One message.
     pub fn chat_message(&self, room: &RoomName, by: &Actor, now_ms: u64, sequence: u64) -> Asking<Option<Message>> {
         let log = room.clone();
-        self.look(room, by, now_ms, move |transaction, row, _| queries::message(transaction, &log, row, sequence))
+        self.look(room, by, now_ms, move |transaction, row, _| rows::one(transaction, row, &log, sequence))
     }
 
-    /// Who has got a message; at most a hundred of each.
+    /// Who has got a message, for members; at most a hundred of each, and nobody in rooms of more than 1,000 members.
     pub fn receipts(&self, room: &RoomName, by: &Actor, now_ms: u64, sequence: u64) -> Asking<Receipts> {
-        self.look(room, by, now_ms, move |transaction, row, _| queries::receipts(transaction, row, sequence, 100))
+        let found = self.look(room, by, now_ms, move |transaction, row, access| {
+            Ok(match access.at_least(Role::Member) {
+                Ok(_) => Ok(queries::receipts(transaction, row, sequence, 100)?),
+                Err(refused) => Err(refused),
+            })
+        });
+        Box::pin(async move { Ok(found.await?.and_then(|receipts| receipts)) })
     }
 
-    /// Brings a client up to date that was away: all rooms of the user, and what followed in those that are named.
+    /// Brings a client up to date that was away: the user's rooms, the latest hundred and those that are named, and what
+    /// followed in the latter.
     pub fn sync(&self, by: &Actor, wanted: Vec<Wanted>, limit: usize) -> Reading<Vec<Synced>> {
         let by = by.clone();
-        self.readers.read(move |transaction| queries::sync(transaction, &by, &wanted, limit))
+        self.readers.read(move |transaction| sync::sync(transaction, &by, &wanted, limit))
     }
 
-    /// Who is told of a user's presence: who has them as a contact, and who is in a room with them that has at most so
-    /// many members.
+    /// Who is told of a user's presence: the user's contacts, and who is in a room with them that has at most so many
+    /// members.
     pub fn observers(&self, user: &Name, largest: u64, limit: usize) -> Reading<Vec<Name>> {
         let user = user.clone();
         self.readers.read(move |transaction| queries::observers(transaction, &user, largest, limit))
     }
 
-    /// Whom a user wants to hear of.
+    /// Who may see a user's presence.
     pub fn contacts(&self, user: &Name) -> Reading<Vec<Box<str>>> {
         let user = user.clone();
         self.readers.read(move |transaction| queries::contacts(transaction, &user))

@@ -1,9 +1,13 @@
 //! What the chat does and says when it is asked.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use denrei_hub::{Draft, Message};
+use denrei_hub::{Draft, Message, RoomName};
 use denrei_proto::codes::Code;
-use denrei_store::chat::{Actor, Answer, Mark, Marked, NewMessage, Profile, Room, Sent, Synced, room_id};
+use denrei_store::chat::{
+    Actor, Answer, Followed, Mark, Marked, NewMessage, Page, Profile, Room, Sent, Synced, room_id,
+};
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -78,14 +82,10 @@ impl Chat {
                     }
                     Listing::Hidden => false,
                 });
-                // Beyond a hundred rooms it is not known of all of them.
-                let whole = synced.len() < 100;
-                let theirs = |room: &&denrei_hub::RoomName| {
-                    whole && synced.iter().all(|synced| *synced.room.id != *room_id(room))
-                };
-                let removed: Vec<_> = named.iter().filter(theirs).map(room_id).collect();
-                let rooms: Vec<_> = synced.iter().map(|synced| self.brought(synced)).collect();
-                json_of(&json!({ "rooms": rooms, "removed": removed }))
+                let theirs = |room: &&RoomName| synced.iter().all(|synced| *synced.room.id != *room_id(room));
+                let removed = named.iter().filter(theirs).map(room_id).collect();
+                let rooms = synced.iter().map(|synced| self.brought(synced)).collect();
+                json_of(&Answered { rooms, removed })
             }
             Ask::Presence(users) => json_of(&self.presence.of(caller.user()?, users).await?),
             Ask::SetPresence(status) => {
@@ -122,7 +122,7 @@ impl Chat {
     }
 
     /// Whether it is told in a room that somebody writes, who must be one that could send: not in large rooms.
-    async fn tells_typing(&self, room: &denrei_hub::RoomName, caller: Caller<'_>) -> Result<bool, Refusal> {
+    async fn tells_typing(&self, room: &RoomName, caller: Caller<'_>) -> Result<bool, Refusal> {
         let found = self.store.chat_room(room, &caller.actor(), now_ms()).await??;
         if found.members > self.config.receipts_members {
             return Ok(false);
@@ -142,42 +142,43 @@ impl Chat {
     }
 
     /// A room that a client is brought up to date in.
-    fn brought(&self, synced: &Synced) -> serde_json::Value {
-        let room = &synced.room;
+    fn brought<'a>(&self, Synced { room, since }: &'a Synced) -> Brought<'a> {
         let own = room.own.as_ref();
-        let mut brought = json!({
-            "roomId": room.id, "sequence": room.sequence, "epoch": room.epoch, "seq": room.seq,
-            "read": own.map(|own| own.read), "unread": own.map(|own| own.unread),
-            "mentions": own.map(|own| own.mentions)
-        });
-        match &synced.since {
-            None => {}
-            Some(Ok(events)) => {
-                let object = |event: &std::sync::Arc<Message>| {
-                    let frame = self.hub.frame(event, crate::wires::OBJECT, denrei_hub::Dialect::default());
-                    serde_json::from_slice::<serde_json::Value>(&frame).unwrap_or_default()
-                };
-                brought["events"] = events.iter().map(object).collect();
-            }
-            Some(Err(page)) => {
-                brought["gap"] = true.into();
-                brought["page"] = serde_json::to_value(page).expect("texts and numbers have a form in JSON");
-            }
+        let object = |event: &Arc<Message>| {
+            let frame = self.hub.frame(event, crate::wires::OBJECT, denrei_hub::Dialect::default());
+            serde_json::from_slice(&frame).expect("an event's object is JSON")
+        };
+        let (events, gap, page) = match since {
+            None => (None, false, None),
+            Some(Followed::Events(events)) => (Some(events.iter().map(object).collect()), false, None),
+            Some(Followed::Page(page)) => (None, true, Some(page)),
+            Some(Followed::TooMuch) => (None, true, None),
+        };
+        Brought {
+            room_id: &room.id,
+            sequence: room.sequence,
+            epoch: &room.epoch,
+            seq: room.seq,
+            read: own.map(|own| own.read),
+            unread: own.map(|own| own.unread),
+            mentions: own.map(|own| own.mentions),
+            events,
+            gap,
+            page,
         }
-        brought
     }
 
     /// Tells who reads a room that somebody does now, member or not (seed §5.2).
-    pub(crate) fn tell_arrival(&self, room: &denrei_hub::RoomName, caller: Caller<'_>) {
+    pub(crate) fn tell_arrival(&self, room: &RoomName, caller: Caller<'_>) {
         self.tell_of(room, caller, "userJoined");
     }
 
     /// And that somebody does no more.
-    pub(crate) fn tell_departure(&self, room: &denrei_hub::RoomName, caller: Caller<'_>) {
+    pub(crate) fn tell_departure(&self, room: &RoomName, caller: Caller<'_>) {
         self.tell_of(room, caller, "userLeft");
     }
 
-    fn tell_of(&self, room: &denrei_hub::RoomName, caller: Caller<'_>, event: &str) {
+    fn tell_of(&self, room: &RoomName, caller: Caller<'_>, event: &str) {
         let actor = caller.actor();
         let id = actor.user.as_ref().map(denrei_hub::Name::as_str).or(actor.client.as_deref());
         let payload = json!({ "userId": id, "room": room_id(room) });
@@ -186,7 +187,7 @@ impl Chat {
     }
 
     /// Has who reads a room told how many they are (seed §5.2), soon.
-    pub(crate) fn tell_readers(&self, room: denrei_hub::RoomName) {
+    pub(crate) fn tell_readers(&self, room: RoomName) {
         self.news.readers(room);
     }
 }
@@ -199,6 +200,32 @@ fn listed(app: &App, caller: Caller<'_>, room: &mut Room) -> Listing {
         room.last_message = None;
     }
     listing
+}
+
+/// The answer to a sync.
+#[derive(Serialize)]
+struct Answered<'a> {
+    rooms: Vec<Brought<'a>>,
+    removed: Vec<&'a str>,
+}
+
+/// A room in it. Events and pages may be large: they are written as they are.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Brought<'a> {
+    room_id: &'a str,
+    sequence: u64,
+    epoch: &'a str,
+    seq: u64,
+    read: Option<u64>,
+    unread: Option<u64>,
+    mentions: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<Vec<Box<RawValue>>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    gap: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    page: Option<&'a Page>,
 }
 
 /// What is said of a message that was sent.

@@ -79,7 +79,7 @@ struct Fields<'a> {
     #[serde(rename = "type")]
     message_kind: Option<MessageKind>,
     client_message_id: Option<String>,
-    mentions: Vec<String>,
+    mentions: Option<Vec<String>>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
     emoji: Option<String>,
@@ -387,7 +387,7 @@ impl Asking<'_> {
             id,
             reply_to: target(&self.fields.reply_to)?,
             thread: target(&self.fields.thread_id)?,
-            mentions: self.mentions()?,
+            mentions: self.mentions()?.unwrap_or_default(),
             data: self.data()?,
             at_ms: now_ms(),
             room,
@@ -419,11 +419,12 @@ impl Asking<'_> {
         Ok(Some(data.to_owned()))
     }
 
-    fn mentions(&self) -> Result<Vec<Name>, Refusal> {
-        if self.fields.mentions.len() > MENTIONS {
+    fn mentions(&self) -> Result<Option<Vec<Name>>, Refusal> {
+        let Some(mentions) = &self.fields.mentions else { return Ok(None) };
+        if mentions.len() > MENTIONS {
             return Err(invalid("a message mentions at most 50 users"));
         }
-        Ok(self.fields.mentions.iter().map(|user| Name::parse(user)).collect::<Result<_, _>>()?)
+        Ok(Some(mentions.iter().map(|user| Name::parse(user)).collect::<Result<_, _>>()?))
     }
 
     fn edit(&self) -> Result<Ask, Refusal> {
@@ -475,7 +476,7 @@ impl Asking<'_> {
             return Err(invalid("at most 100 rooms are brought up to date at once"));
         }
         let wanted = self.fields.rooms.iter();
-        let wanted = wanted.map(|(room, since)| Ok(Wanted { room: room_name(room)?, since: Some(since.parse()?) }));
+        let wanted = wanted.map(|(room, since)| Ok(Wanted { room: room_name(room)?, since: since.parse()? }));
         Ok(Ask::Sync { wanted: wanted.collect::<Result<_, Refusal>>()?, limit: self.limit(50)? })
     }
 

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { EventSource } from 'eventsource';
 import { call, event, User } from './lib/chat.mjs';
+import { Client, DIALECTS } from './lib/io.mjs';
 import { Server, get, until, within } from './lib/server.mjs';
 
 const CONFIG = '[chat]\npresence_leave_ms = 300\nreceipts_members = 3\ncontent_bytes = 1000\n';
@@ -562,6 +563,26 @@ describe('presence', () => {
     await Promise.all([page.close(), watch.close()]);
   });
 });
+
+for (const [name, { connect, config }] of Object.entries(DIALECTS)) {
+  test(`the chat over ${name}`, async () => {
+    const own = await Server.start({ config: `[socketio]\n${config}` });
+    try {
+      const open = (transport) => Client.open(own, { namespace: '/chat', connect, transports: [transport] });
+      const [one, other] = [await open('websocket'), await open('polling')];
+      for (const client of [one, other]) assert.equal((await client.ask('joinRoom', 'r')).status, 'ok');
+      one.socket.emit('message', { room: 'r', text: 'hello', data: { n: 1.5, none: null } });
+      const [message] = await other.event('message');
+      assert.deepEqual(only(message, 'text', 'room', 'sequence', 'seq', 'data'), { text: 'hello', room: 'r', sequence: 1, seq: 1, data: { n: 1.5, none: null } });
+      const { messages, status } = await other.ask('history', { room: 'r' });
+      assert.deepEqual([status, messages.map(({ content }) => content)], ['ok', ['hello']]);
+      one.close();
+      other.close();
+    } finally {
+      await own.close();
+    }
+  });
+}
 
 test('who may only read makes no room by joining it', async () => {
   const ruled = await Server.start({ config: '[[policy.rules]]\nrooms = "chat:*"\nread = ["users"]\npublish = ["role:staff"]\n' });

@@ -44,6 +44,8 @@ impl Typing {
     const LASTS: Duration = Duration::from_secs(6);
     /// The room is told at most so often that somebody is still writing.
     const AGAIN: Duration = Duration::from_secs(3);
+    /// And so often that somebody begins, however often they stop.
+    const ANEW: Duration = Duration::from_secs(1);
     /// How many may write at once.
     const MOST: usize = 100_000;
 
@@ -58,11 +60,11 @@ impl Typing {
         let mut writing = self.lock();
         let full = writing.len() >= Self::MOST;
         match writing.get_mut(&(room.clone(), who)) {
-            Some(known) if known.told + Self::AGAIN > now => {
-                // Who has stopped is not told of again at once, however often it begins.
-                known.ends = known.ends.map(|_| now + Self::LASTS);
+            Some(Writing { ends: Some(ends), told, .. }) if *told + Self::AGAIN > now => {
+                *ends = now + Self::LASTS;
                 News::No
             }
+            Some(Writing { ends: None, told, .. }) if *told + Self::ANEW > now => News::No,
             None if full => News::No,
             _ => News::Yes,
         }
@@ -108,7 +110,7 @@ impl Typing {
             let now = Instant::now();
             let over = |writing: &Writing| {
                 let gone = writing.client.as_ref().is_some_and(|client| !self.hub.is_connected(client));
-                gone || writing.ends.unwrap_or(writing.told + Self::AGAIN) <= now
+                gone || writing.ends.unwrap_or(writing.told + Self::ANEW) <= now
             };
             let ended: Vec<_> = self.lock().extract_if(|_, writing| over(writing)).collect();
             for ((room, who), writing) in ended {

@@ -57,8 +57,8 @@ pub enum Kind {
     Broadcast,
     /// To one client or user; unnumbered.
     Direct,
-    /// To the readers of a room, whatever log it keeps, without a place in it. Who cannot be written to at once, or reads
-    /// the log, does not get it.
+    /// To the readers of a room, whatever log it keeps, without a place in it. Who cannot be written to at once does not
+    /// get it.
     Signal,
     /// Of an application's namespace; the payload is a JSON array of arguments.
     Emit(Box<Emit>),

@@ -60,8 +60,9 @@ impl Reader {
         self.outbox.shard().send(Command::Live { reader: self.key, place: self.place.clone() });
     }
 
-    /// A way through the log from a place that the client has seen.
+    /// A way through the log from a place that the client has seen. The reader receives signals from now on.
     pub fn cursor(&self, from: Position) -> Cursor {
+        self.outbox.shard().send(Command::Page(self.key));
         let own = (!self.echo).then(|| (Arc::clone(self.outbox.client()), self.place.clone()));
         let hub = Hub(Arc::clone(&self.interest.inner));
         let room = Arc::clone(&self.interest.room);

@@ -60,7 +60,8 @@ pub(crate) enum Command {
     Remind(u64, u64),
     /// It ends.
     Leave(u64),
-    /// A reader of a room, which stands at `place`, begins. It is written to after [`Command::Live`] only.
+    /// A reader of a room, which stands at `place`, begins. It is written to after [`Command::Page`] or
+    /// [`Command::Live`] only.
     Attach {
         room: RoomKey,
         reader: ReaderKey,
@@ -69,6 +70,8 @@ pub(crate) enum Command {
         dialect: Dialect,
         place: Option<Position>,
     },
+    /// The reader begins to read the log by itself.
+    Page(ReaderKey),
     /// The reader has everything up to this place by other ways.
     Live { reader: ReaderKey, place: Position },
     /// It ends.
@@ -121,9 +124,11 @@ struct Entry {
 
 #[derive(Clone, Copy, PartialEq)]
 enum State {
+    /// Has not been answered yet: gets nothing.
+    New,
     /// Gets what follows this number.
     Live(Seq),
-    /// Reads the log by itself.
+    /// Reads the log by itself, and gets signals.
     Behind,
 }
 
@@ -366,8 +371,13 @@ impl Shard {
             }
             Command::Attach { room, reader, outbox, echo, dialect, place } => {
                 let connection = outbox.number();
-                let entry = Entry { key: reader, connection, outbox, state: State::Behind, echo, dialect };
+                let entry = Entry { key: reader, connection, outbox, state: State::New, echo, dialect };
                 self.attach(room, entry, place);
+            }
+            Command::Page(reader) => {
+                if let Some(entry) = self.entry(reader).filter(|entry| entry.state == State::New) {
+                    entry.state = State::Behind;
+                }
             }
             Command::Live { reader, place } => self.live(reader, place),
             Command::Detach(reader) => self.detach(reader),
@@ -397,6 +407,11 @@ impl Shard {
         let readers = self.rooms.entry(room).or_insert_with(|| Readers { list: Vec::new(), delivered: place });
         self.places.insert(entry.key, (room, readers.list.len()));
         readers.list.push(entry);
+    }
+
+    fn entry(&mut self, key: ReaderKey) -> Option<&mut Entry> {
+        let (room, at) = self.places.get(&key)?;
+        self.rooms.get_mut(room)?.list.get_mut(*at)
     }
 
     /// A reader that has read the log up to `place` goes live there, or is told where to read on.
@@ -549,7 +564,11 @@ impl<'a> Run<'a> {
 
     /// Returns whether something was written or queued.
     fn write_to(&self, entry: &mut Entry, chunks: &mut Chunks, dirty: &mut Vec<Arc<Outbox>>) -> bool {
-        let State::Live(seen) = entry.state else { return false };
+        let seen = match entry.state {
+            State::Live(seen) => seen,
+            State::Behind if self.signals => Seq::ZERO,
+            State::Behind | State::New => return false,
+        };
         let wire = entry.outbox.wire();
         let own = !self.echoes(entry) && self.senders.include(entry);
         let fresh = self.before.as_ref().is_none_or(|before| before.seq >= seen);

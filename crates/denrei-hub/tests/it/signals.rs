@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use denrei_hub::{Bus, Draft, HubConfig, LocalBus, Log, MemoryLimits, MemoryLog, Position, Seq, Span};
+use denrei_hub::{Bus, Dialect, Draft, HubConfig, LocalBus, Log, MemoryLimits, MemoryLog, Position, Seq, Span};
 
 use crate::harness::{Connecting, Node, draft, name, until, within};
 
@@ -42,6 +42,20 @@ async fn a_signal_reaches_those_who_read_now_in_its_turn_and_is_kept_nowhere() {
     late.attach(&name(ROOM), Some(place), false).await.expect("it is attached");
     until(|| late.told.lines().iter().any(|line| line.ends_with("|end"))).await;
     assert_eq!(payloads(late.told.lines()), ["one", "two", "end"]);
+}
+
+#[tokio::test]
+async fn a_signal_reaches_who_still_reads_the_log_but_nobody_before_the_answer() {
+    let mut node = Node::alone(1);
+    let place = node.publish(draft(ROOM, "one")).await;
+    let late = node.connect(Connecting::as_client("late"));
+    let reader = within(node.hub.attach(&late.outbox, &name(ROOM), false, Dialect::default())).await.expect("a reader");
+    node.hub.signal(draft(ROOM, "unanswered"));
+    let cursor = reader.cursor(Position { seq: Seq::ZERO, ..place });
+    node.hub.signal(draft(ROOM, "reading"));
+    until(|| !late.told.lines().is_empty()).await;
+    assert_eq!(late.told.lines(), ["live:room|none|0|reading"]);
+    drop(cursor);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::ids::RoomName;
+use crate::ids::{Name, RoomName};
 
 /// Carries bytes to the other nodes. A bus may lose messages, and may deliver those of different publishers in any
 /// order: delivery is made true by numbers, heads and the log, never by the bus.
@@ -41,6 +41,8 @@ pub enum Subject {
     Room(RoomName),
     /// All nodes.
     Nodes,
+    /// One node, by its id.
+    Node(Name),
 }
 
 /// What a bus has for its node.

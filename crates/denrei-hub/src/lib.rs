@@ -19,11 +19,13 @@
 //! The hub knows no HTTP, no wire format (it is given one [`Encode`] function per wire) and no SQL.
 
 mod bus;
+mod channels;
 mod class;
 mod cluster;
 mod cursor;
 mod hub;
 mod ids;
+mod lease;
 mod log;
 mod memory;
 mod message;
@@ -35,6 +37,7 @@ mod registry;
 mod room;
 mod seat;
 mod shard;
+mod shelf;
 mod tail;
 
 #[doc(hidden)]
@@ -42,10 +45,12 @@ mod tail;
 pub mod laws;
 
 pub use bus::{Bus, BusError, Inbound, LocalBus, LocalNode, Subject};
+pub use channels::{Carrying, Channel, Channels, Heard, Hearer, Listen, Listening, LocalChannels};
 pub use class::{Class, Classes, Keep, Retained, Window};
 pub use cursor::{Cursor, Found};
 pub use hub::{Audience, Backends, Hub, HubConfig, Published};
 pub use ids::{ClientId, Epoch, InvalidName, InvalidPosition, Name, Position, RoomName, Seq, random_token};
+pub use lease::{Grant, Lease, Leases, Leasing, LocalLeases};
 pub use log::{Appended, Done, Log, LogError, Page, Reading, Span};
 pub use memory::{MemoryLimits, MemoryLog};
 pub use message::{Dialect, Draft, Emit, Encode, Encoders, Kind, Message, Wire};
@@ -54,6 +59,7 @@ pub use reader::{Reader, Watch};
 pub use room::ReaderKey;
 pub use seat::Seat;
 pub use shard::{Shard, ShardHandle};
+pub use shelf::{LocalShelf, Shelf, Shelving};
 
 /// Hash maps of this crate: keys are ours or validated names, and foldhash is seeded per process.
 pub(crate) type Map<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;

@@ -83,6 +83,11 @@ async fn subjects_are_apart(nodes: &[Arc<dyn Bus>]) {
     let token = random_token(12);
     let rooms = ["a.b", "a.*", "a.>", "a b", "a*", "a%2Eb", "A.B", "ä:b"];
     let subjects: Vec<_> = rooms.iter().map(|room| named(&format!("{room}{token}"))).collect();
+    let nodes_of_the_name = rooms.iter().map(|room| match named(&format!("{room}{token}")) {
+        Subject::Room(name) => Subject::Node(name),
+        other => other,
+    });
+    let subjects: Vec<_> = subjects.into_iter().chain(nodes_of_the_name).collect();
     for (listens, hears) in subjects.iter().enumerate() {
         subscribe(&nodes[0], hears).await;
         for (number, subject) in subjects.iter().enumerate() {

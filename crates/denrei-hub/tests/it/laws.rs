@@ -1,9 +1,11 @@
-//! The hub's own log and bus obey the laws that it relies on.
+//! The hub's own forms of its seams obey the laws that it relies on.
 
 use std::sync::Arc;
 
-use denrei_hub::laws::{bus_laws, log_laws};
-use denrei_hub::{Bus, Classes, LocalBus, MemoryLimits, MemoryLog};
+use denrei_hub::laws::{bus_laws, channel_laws, lease_laws, log_laws, shelf_laws};
+use denrei_hub::{
+    Bus, Channels, Classes, Leases, LocalBus, LocalChannels, LocalLeases, LocalShelf, MemoryLimits, MemoryLog, Shelf,
+};
 
 #[test]
 fn the_memory_log_obeys_the_laws_of_logs() {
@@ -15,5 +17,29 @@ fn the_local_bus_obeys_the_laws_of_buses() {
     bus_laws(|nodes| {
         let bus = LocalBus::default();
         (0..nodes).map(|_| Arc::new(bus.node()) as Arc<dyn Bus>).collect()
+    });
+}
+
+#[test]
+fn the_local_leases_obey_the_laws_of_leases() {
+    lease_laws(|| {
+        let leases: Arc<dyn Leases> = Arc::new(LocalLeases::default());
+        [Arc::clone(&leases), leases]
+    });
+}
+
+#[test]
+fn the_local_shelf_obeys_the_laws_of_shelves() {
+    shelf_laws(|| {
+        let shelf: Arc<dyn Shelf> = Arc::new(LocalShelf::new(100));
+        [Arc::clone(&shelf), shelf]
+    });
+}
+
+#[test]
+fn the_local_channels_obey_the_laws_of_channels() {
+    let channels = LocalChannels::default();
+    channel_laws(".*>? [a]{}#/:ä", move || {
+        [channels.node(), channels.node()].map(|node| Arc::new(node) as Arc<dyn Channels>)
     });
 }

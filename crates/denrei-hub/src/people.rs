@@ -1,5 +1,6 @@
 //! Who is connected, and what is for them alone.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,22 +25,43 @@ impl Hub {
         self.0.registry.user(user).iter().filter(|outbox| self.offer(outbox, message)).count()
     }
 
-    /// Sends a message to a client, wherever it is; whether it was there.
-    pub async fn direct_anywhere(&self, client: &ClientId, message: &Arc<Message>) -> bool {
-        self.direct(client, message) || self.direct_elsewhere(Whom::Client(client.clone()), message).await > 0
+    /// Sends a message to a client, wherever it is; whether it was there. It goes out when this is called.
+    pub fn direct_anywhere(
+        &self,
+        client: &ClientId,
+        message: &Arc<Message>,
+    ) -> impl Future<Output = bool> + Send + use<> {
+        let here = self.direct(client, message);
+        let elsewhere = (!here).then(|| self.direct_elsewhere(Whom::Client(client.clone()), message));
+        async move {
+            match elsewhere {
+                Some(elsewhere) => elsewhere.await > 0,
+                None => here,
+            }
+        }
     }
 
     /// The same for every connection of a user, on all nodes; how many it reached.
-    pub async fn direct_to_user_anywhere(&self, user: &Name, message: &Arc<Message>) -> usize {
-        self.direct_to_user(user, message) + self.direct_elsewhere(Whom::User(user.clone()), message).await
+    pub fn direct_to_user_anywhere(
+        &self,
+        user: &Name,
+        message: &Arc<Message>,
+    ) -> impl Future<Output = usize> + Send + use<> {
+        let here = self.direct_to_user(user, message);
+        let elsewhere = self.direct_elsewhere(Whom::User(user.clone()), message);
+        async move { here + elsewhere.await }
     }
 
-    async fn direct_elsewhere(&self, to: Whom, message: &Arc<Message>) -> usize {
-        let Some(cluster) = &self.0.cluster else { return 0 };
+    fn direct_elsewhere(&self, to: Whom, message: &Arc<Message>) -> impl Future<Output = usize> + Send + use<> {
         let message = Arc::clone(message);
-        let asked = cluster.ask(None, Self::DIRECT, |from, number| NodeMessage::Direct { from, number, to, message });
-        let counts = asked.await.given.into_iter().filter_map(|(_, bytes)| bytes[..].try_into().ok());
-        counts.map(|count| u32::from_le_bytes(count) as usize).sum()
+        let asked = self.0.cluster.as_ref().map(|cluster| {
+            cluster.ask(None, Self::DIRECT, |from, number| NodeMessage::Direct { from, number, to, message })
+        });
+        async move {
+            let Some(asked) = asked else { return 0 };
+            let counts = asked.await.given.into_iter().filter_map(|(_, bytes)| bytes[..].try_into().ok());
+            counts.map(|count| u32::from_le_bytes(count) as usize).sum()
+        }
     }
 
     /// How long other nodes may take to say whom they have.

@@ -67,6 +67,16 @@ pub(crate) struct Options {
     /// a command line can be read by others [default: sqlite:DATA/denrei.db].
     #[arg(long, env = "DENREI_STORE", value_name = "URL", hide_env_values = true)]
     pub(crate) store: Option<String>,
+    /// Joins this server with others, which have the same: redis://HOST:PORT, rediss:// or nats://HOST:PORT, several with
+    /// commas in between. They share one PostgreSQL [default: none, this server is alone].
+    #[arg(long, env = "DENREI_BUS", value_name = "URL", hide_env_values = true)]
+    pub(crate) bus: Option<String>,
+    /// This server's name among them; SERVER_ID says it as well [default: a new one at each start].
+    #[arg(long, env = "DENREI_NODE_ID", value_name = "NAME")]
+    pub(crate) node_id: Option<String>,
+    /// Where the others reach this server [default: http://LISTEN, if that is one address].
+    #[arg(long, env = "DENREI_ADVERTISE", value_name = "URL")]
+    pub(crate) advertise: Option<String>,
     /// What tokens are signed with, at least 32 bytes. Only from the environment: a command line can be read by others.
     #[arg(skip)]
     pub(crate) secret: Option<String>,
@@ -100,7 +110,8 @@ impl Cli {
 }
 
 fn settings(options: Options) -> Result<Settings, String> {
-    config::resolve(Options { secret: secret::from_environment(), ..options })
+    let node_id = options.node_id.or_else(config::server_id);
+    config::resolve(Options { secret: secret::from_environment(), node_id, ..options })
 }
 
 /// Prints for people and scripts; a closed pipe is nobody's error.

@@ -1,6 +1,7 @@
 //! Settings: flags before the environment, the environment before the file, the file before the defaults.
 
 mod auth;
+mod cluster;
 mod policy;
 mod rates;
 
@@ -15,6 +16,7 @@ use denrei_hub::{Class, Keep, Window};
 use denrei_proto::socketio::Parser;
 use denrei_store::PostgresUrl;
 
+pub(crate) use self::cluster::{Bus, server_id};
 use crate::cli::Options;
 use crate::file::{self, File};
 
@@ -23,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     pub(crate) data: PathBuf,
     pub(crate) database: Database,
+    /// None: the server is alone.
+    pub(crate) bus: Option<Bus>,
     pub(crate) config: Config,
     /// What the file says of who may do what.
     pub(crate) policy: Box<dyn Policy>,
@@ -30,7 +34,7 @@ pub(crate) struct Settings {
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { listen, data, database, config, policy: _ } = self;
+        let Self { listen, data, database, bus: _, config, policy: _ } = self;
         let mut settings = f.debug_struct("Settings");
         settings.field("listen", listen).field("data", data).field("database", database).field("config", config);
         settings.finish_non_exhaustive()
@@ -48,7 +52,7 @@ pub(crate) enum Database {
 pub(crate) fn resolve(options: Options) -> Result<Settings, String> {
     let file = read(options.config.as_deref())?;
     let listen = options.listen.or(file.listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
-    let data = options.data.or(file.data.clone()).unwrap_or_else(|| "./denrei-data".into());
+    let data = options.data.clone().or(file.data.clone()).unwrap_or_else(|| "./denrei-data".into());
     let database = match options.store.as_ref().or(file.store.as_ref()) {
         None => Database::Sqlite(data.join("denrei.db")),
         Some(url) => parse_store(url)?,
@@ -58,8 +62,10 @@ pub(crate) fn resolve(options: Options) -> Result<Settings, String> {
     auth::apply(std::mem::take(&mut file.auth), options.secret.as_deref(), listen, &mut config.access)?;
     config.rates = rates::resolve(std::mem::take(&mut file.rates), config.access.development)?;
     let policy = policy::resolve(std::mem::take(&mut file.policy))?;
+    let said = (file.bus.take(), std::mem::take(&mut file.cluster));
     apply(file, &mut config)?;
-    Ok(Settings { listen, data, database, config, policy })
+    let bus = cluster::resolve(&options, said.0, said.1, (listen, &database), &mut config)?;
+    Ok(Settings { listen, data, database, bus, config, policy })
 }
 
 fn read(path: Option<&Path>) -> Result<File, String> {

@@ -15,6 +15,8 @@ pub(crate) struct File {
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) data: Option<PathBuf>,
     pub(crate) store: Option<String>,
+    pub(crate) bus: Option<String>,
+    pub(crate) cluster: Cluster,
     pub(crate) origins: Option<Vec<String>>,
     pub(crate) trusted_proxies: Option<Vec<String>>,
     pub(crate) auth: Auth,
@@ -29,6 +31,15 @@ pub(crate) struct File {
     pub(crate) shutdown: Shutdown,
     pub(crate) memory: Memory,
     pub(crate) classes: BTreeMap<String, Class>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Cluster {
+    pub(crate) node_id: Option<String>,
+    pub(crate) advertise: Option<String>,
+    pub(crate) prefix: Option<String>,
+    pub(crate) lease_ms: Option<u64>,
 }
 
 #[derive(Deserialize, Default)]

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::thread;
 
 use denrei::{Denrei, Parts, Place};
+use denrei_bus::Joined;
 use denrei_store::{Store, StoreConfig};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Database, Settings};
+use crate::config::{Bus, Database, Settings};
 use crate::{page, secret, welcome};
 
 pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
@@ -29,17 +30,32 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     settings.config.hub.shards = cores;
     let development = settings.config.access.development;
-    let parts = Parts { store: Some(store.clone()), policy: settings.policy, ..Parts::default() };
+    let unmade = |error: io::Error| said("a runtime cannot be made", &error);
+    // The first runtime is this thread's; it accepts for all, and speaks with the other servers.
+    let first = runtime().map_err(unmade)?;
+    let mut parts = Parts { store: Some(store.clone()), policy: settings.policy, ..Parts::default() };
+    if let Some(Bus { address, mut joining }) = settings.bus {
+        joining.classes = Arc::new(settings.config.hub.classes.clone());
+        let joined = first.block_on(denrei_bus::join(&address, joining)).map_err(|error| said("bus", &error))?;
+        let Joined { bus, log, leases, shelf, channels } = joined;
+        parts.backends.bus = Some(bus);
+        parts.backends.memory = Some(log);
+        parts.backends.leases = Some(leases);
+        parts.shelf = Some(shelf);
+        parts.channels = Some(channels);
+    }
+    let node = settings.config.hub.node.clone();
     let (denrei, shards) = Denrei::with(settings.config, parts);
-    let mut runtimes = Vec::new();
+    let mut runtimes = vec![first];
     let mut places = Vec::new();
-    for shard in shards {
-        let runtime = runtime().map_err(|error| said("a runtime cannot be made", &error))?;
+    for (number, shard) in shards.into_iter().enumerate() {
+        if number == runtimes.len() {
+            runtimes.push(runtime().map_err(unmade)?);
+        }
+        let runtime = &runtimes[number];
         places.push(Place { shard: shard.handle().clone(), runtime: runtime.handle().clone() });
         runtime.spawn(vital(shard.run()));
-        runtimes.push(runtime);
     }
-    // The first runtime is this thread's; it accepts for all.
     let first = runtimes.remove(0);
     for (number, runtime) in runtimes.into_iter().enumerate() {
         thread::Builder::new()
@@ -53,7 +69,7 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
         let stop = stopped().map_err(|error| said("signals cannot be heard", &error))?;
         tokio::spawn(vital(denrei.clone().run()));
         denrei.ready().await;
-        tracing::info!(%address, cores, "listening");
+        tracing::info!(%address, cores, node = %node.id, "listening");
         if development {
             welcome::developer(address, &signing);
         }

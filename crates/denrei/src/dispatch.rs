@@ -9,6 +9,8 @@ use denrei_proto::codes::Code;
 use denrei_proto::native::request::Target;
 use denrei_proto::native::{Answer, Invalid, Ref, Request};
 use denrei_store::chat::NewMessage;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 
 use crate::app::{App, Drafted, Publish, now_ms};
 use crate::chat::{self, Call, Caller};
@@ -95,7 +97,7 @@ pub(crate) fn dispatch(
             Err(refusal) => Err(refusal),
         },
         Ok(Request::Leave { room }) => leave(session, reference, &room),
-        Ok(Request::Direct { target, payload }) => direct(session, reference, &target, payload),
+        Ok(Request::Direct { target, payload }) => direct(session, under_way, reference, &target, payload),
         Ok(Request::Call { method, payload }) if Call::is_method(&method) => {
             match call(session, under_way, reference, &method, payload) {
                 Ok(None) => Ok(()),
@@ -222,13 +224,14 @@ fn reply_to_publish(published: &Published) -> String {
 }
 
 fn direct(
-    session: &mut Session,
+    session: &Session,
+    under_way: &UnderWay,
     reference: Option<Ref<'_>>,
     target: &Target<'_>,
     payload: &str,
 ) -> Result<(), Refusal> {
     let hub = &session.app.hub;
-    let message = Message::direct(Draft {
+    let message = Arc::new(Message::direct(Draft {
         room: Name::parse("direct").expect("a word is a name"),
         event: Name::parse("direct").expect("a word is a name"),
         payload: bytes::Bytes::copy_from_slice(payload.as_bytes()),
@@ -237,16 +240,36 @@ fn direct(
         id: None,
         origin: session.outbox.number(),
         timestamp: now_ms(),
-    });
-    let delivered = match target {
-        Target::Client(client) => usize::from(hub.direct(client, &message)),
-        Target::User(user) => hub.direct_to_user(&Name::parse(user)?, &message),
+    }));
+    let delivering: BoxFuture<'static, usize> = match target {
+        Target::Client(client) => Box::pin(hub.direct_anywhere(&(**client).into(), &message).map(usize::from)),
+        Target::User(user) => Box::pin(hub.direct_to_user_anywhere(&Name::parse(user)?, &message)),
     };
-    if delivered == 0 {
-        return Err(Refusal::new(Code::NotFound, "the target is not connected, or does not read"));
+    let reference = reference.map(|reference| reference.as_str().to_owned());
+    let (outbox, done) = (Arc::clone(&session.outbox), under_way.begin(&session.app, &session.outbox));
+    let answering = async move {
+        let delivered = delivering.await;
+        let reference = reference.as_deref().and_then(Ref::read);
+        if delivered == 0 {
+            let refusal = Refusal::new(Code::NotFound, "the target is not connected, or does not read");
+            outbox.answer(refused(&outbox, reference, &refusal));
+        } else if let Some(reference) = reference {
+            let payload = &serde_json::json!({ "delivered": delivered }).to_string();
+            outbox.answer(encoded(&outbox, &Answer::Reply { reference, payload }));
+        }
+        done();
+    };
+    // On one node, and for who is on this one, there is nothing to wait for.
+    if let Err(answering) = now_or(answering) {
+        tokio::spawn(answering);
     }
-    reply(session, reference, &serde_json::json!({ "delivered": delivered }).to_string());
     Ok(())
+}
+
+/// Runs what may be over at once; what is not is given back.
+fn now_or(future: impl Future<Output = ()> + Send + 'static) -> Result<(), BoxFuture<'static, ()>> {
+    let mut future: BoxFuture<'static, ()> = Box::pin(future);
+    (&mut future).now_or_never().ok_or(future)
 }
 
 /// Puts a message of the chat under way; everything else that it is asked waits for its answer.

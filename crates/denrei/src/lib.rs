@@ -44,7 +44,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use denrei_hub::{Backends, Class, Hub, Keep, Shard, Window};
+use denrei_hub::{Backends, Channels, Class, Hub, Keep, Shard, Shelf, Window};
 use denrei_store::Store;
 use tokio::net::TcpListener;
 
@@ -103,7 +103,7 @@ impl Denrei {
             config.hub.classes.set("sys", Class { keep });
         }
         let encoders = wires::encoders(config.websocket.deflate, config.socketio.packets.attachments);
-        let Parts { backends, store, policy, allow_request, engine } = parts;
+        let Parts { backends, shelf: _, channels: _, store, policy, allow_request, engine } = parts;
         let (hub, shards) = Hub::new(config.hub.clone(), encoders, backends);
         let app = Arc::new(App::new(config, hub, Rules { store, policy, allow_request, engine }));
         if app.config.socketio.enabled && app.config.socketio.admin {
@@ -179,6 +179,7 @@ impl Denrei {
         if tokio::time::timeout(self.app.config.shutdown.grace, gone).await.is_err() {
             tracing::warn!(connections = self.app.open(), "connections did not end in time and are cut");
         }
+        self.app.hub.leave();
     }
 }
 
@@ -186,6 +187,10 @@ impl Denrei {
 pub struct Parts {
     /// What keeps rooms and joins the server with others.
     pub backends: Backends,
+    /// Keeps what nodes put aside for one another; none for this process's memory.
+    pub shelf: Option<Arc<dyn Shelf>>,
+    /// Reaches other programs; none for this process alone.
+    pub channels: Option<Arc<dyn Channels>>,
     /// Keeps the chat, and stored rooms if `backends` does not say what does; none for no chat.
     pub store: Option<Arc<Store>>,
     /// The application's rules.
@@ -200,6 +205,8 @@ impl Default for Parts {
     fn default() -> Self {
         Self {
             backends: Backends::default(),
+            shelf: None,
+            channels: None,
             store: None,
             policy: Box::new(OpenPolicy),
             allow_request: None,

@@ -32,7 +32,7 @@ pub(super) fn apply(file: Auth, secret: Option<&str>, listen: SocketAddr, access
     } else if file.jwks_refresh_ms.is_some() {
         return Err("auth.jwks_refresh_ms: goes with auth.jwks".into());
     }
-    let known = secret.is_some() || !tokens.keys.is_empty() || tokens.published.is_some();
+    let known = secret.is_some() || tokens.has_keys();
     tokens.issuer = file.issuer;
     set(&mut tokens.audience, file.audience);
     set(&mut tokens.leeway, file.leeway_ms.map(Duration::from_millis));

@@ -38,6 +38,13 @@ pub struct Tokens {
     pub warning: Duration,
 }
 
+impl Tokens {
+    /// Whether tokens of somebody else than the server itself can be verified.
+    pub fn has_keys(&self) -> bool {
+        !self.keys.is_empty() || self.published.is_some()
+    }
+}
+
 impl Default for Tokens {
     fn default() -> Self {
         Self {

@@ -66,6 +66,11 @@ impl<'a> Ask<'a> {
         ask
     }
 
+    /// The session that the request names.
+    pub fn sid(&self) -> Option<&str> {
+        self.sid.as_deref()
+    }
+
     /// How packets are written for this client.
     pub fn wire(&self) -> super::Wire {
         match (self.version, self.base64) {

@@ -22,6 +22,7 @@ mod admin;
 mod body;
 mod chat;
 mod events;
+mod forward;
 mod health;
 mod socketio;
 mod streams;

@@ -17,10 +17,11 @@ use crate::admission;
 use crate::app::App;
 use crate::facts::Facts;
 use crate::http::body::{self, Unread};
+use crate::http::forward;
 use crate::http::streams::{self, Unwrapped as Upgraded};
 use crate::socketio::channel::Arrival;
 use crate::socketio::connection::{self, Beginning};
-use crate::socketio::desk::{Desk, Post, Visit};
+use crate::socketio::desk::{self, Desk, Post, Visit};
 use crate::socketio::opening;
 
 /// Any request to `/socket.io/`.
@@ -43,6 +44,14 @@ pub(super) async fn serve(State(app): State<Arc<App>>, request: Request) -> Resp
     };
     let purpose = match opening::purpose(&app, &ask, method) {
         Ok(purpose) => purpose,
+        Err(Rejection::UnknownSession) => {
+            // It may be one of another node: clients need not come back to the same one.
+            let owner = ask.sid().and_then(|sid| desk::owner(&app.hub, sid));
+            return match owner.filter(|_| !forward::is_forwarded(&parts)) {
+                Some(owner) => forward::forward(&app, &owner, parts, body).await,
+                None => reject(Rejection::UnknownSession, method),
+            };
+        }
         Err(rejection) => return reject(rejection, method),
     };
     if let Purpose::Open(_) = purpose
@@ -184,7 +193,7 @@ fn websocket(app: Arc<App>, parts: &mut Parts, agreed: opening::Upgrade) -> Resp
     response
 }
 
-fn reject(rejection: Rejection, method: Method) -> Response {
+pub(super) fn reject(rejection: Rejection, method: Method) -> Response {
     refuse(rejection.status(), rejection.body(), rejection.message(), method)
 }
 

@@ -22,7 +22,7 @@ use crate::session::{Attention, Session};
 use crate::socketio::Reason;
 use crate::socketio::channel::{Channel, Lost, translate};
 use crate::socketio::client::{Client, Request};
-use crate::socketio::desk::{Desk, Post, Visit};
+use crate::socketio::desk::{Desk, Post, Visit, new_sid};
 use crate::socketio::lane::Lane;
 use crate::socketio::opening::Caller;
 use crate::socketio::rooms;
@@ -68,7 +68,7 @@ pub(crate) fn begin(beginning: Beginning, shard: &ShardHandle) -> Arc<Desk> {
         outbox.upgrade(socket, Speech { parser, form }.wire(), translate(wire));
     }
     let lane = Lane::new(Arc::clone(&outbox), wire.version(), app.config.websocket.deflate.unwrap_or_default());
-    let desk = Desk::new(client_id(), Arc::clone(&lane), transport);
+    let desk = Desk::new(new_sid(&app.hub), Arc::clone(&lane), transport);
     app.desks.add(&desk);
     let opening = engineio::Handshake {
         sid: &desk.sid,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use denrei_hub::{Hub, Node, random_token};
 use denrei_proto::engineio::{Response, Transport, Version};
 use tokio::sync::oneshot;
 
@@ -12,6 +13,18 @@ use crate::socketio::admin::Tally;
 use crate::socketio::channel::Channel;
 use crate::socketio::lane::Lane;
 use crate::socketio::mailbox::Mailbox;
+
+/// The secret id of a new session. Other nodes read in it whose session it is: the run, behind the dot.
+pub(crate) fn new_sid(hub: &Hub) -> Arc<str> {
+    let secret = random_token(20);
+    if hub.is_clustered() { format!("{secret}.{}", hub.node().run).into() } else { secret.into() }
+}
+
+/// The node that has a session, if it is another one, and can be reached.
+pub(crate) fn owner(hub: &Hub, sid: &str) -> Option<Node> {
+    let (_, run) = sid.split_once('.')?;
+    hub.nodes().into_iter().find(|node| *node.run == *run && node.address.is_some())
+}
 
 /// The engine sessions of this node, by their secret ids.
 #[derive(Default)]

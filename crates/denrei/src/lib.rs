@@ -106,6 +106,12 @@ impl Denrei {
         let Parts { backends, shelf: _, channels: _, store, policy, allow_request, engine } = parts;
         let (hub, shards) = Hub::new(config.hub.clone(), encoders, backends);
         let app = Arc::new(App::new(config, hub, Rules { store, policy, allow_request, engine }));
+        if app.hub.is_clustered() {
+            app.io.meet(Arc::new(socketio::nodes::Nodes::new(app.hub.clone())));
+            let mut listeners = socketio::nodes::listeners(&app.io);
+            listeners.extend(chat::Chat::listeners(&Arc::downgrade(&app)));
+            app.hub.listen(listeners);
+        }
         if app.config.socketio.enabled && app.config.socketio.admin {
             socketio::admin::install(&app);
         }

@@ -7,11 +7,11 @@
 //! [`marks`] moves marks of what was read, [`news`] tells what may be told a little later, [`typing`] and [`presence`] are
 //! kept in memory only.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use denrei_hub::{Draft, Hub, Name, Outbox, RoomName};
+use denrei_hub::{Draft, Hub, Listener, Name, Outbox, RoomName, Word};
 use denrei_proto::codes::Code;
 use denrei_store::Store;
 use denrei_store::chat::{Actor, Change, Changed, NewMessage, Refused, Sent, room_id};
@@ -19,12 +19,13 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use crate::app::now_ms;
+use crate::app::{App, now_ms};
 use crate::identity::Identity;
 use crate::refusal::Refusal;
 
 mod answers;
 mod calls;
+mod elsewhere;
 mod marks;
 mod names;
 mod news;
@@ -117,6 +118,22 @@ impl Chat {
             hub,
             config,
         }
+    }
+
+    /// What is to be heard of other nodes' users.
+    pub(crate) fn listeners(app: &Weak<App>) -> Vec<(&'static str, Listener)> {
+        let (present, reading) = (Weak::clone(app), Weak::clone(app));
+        let presence = Box::new(move |word: Word| {
+            if let Some(chat) = present.upgrade().as_ref().and_then(|app| app.chat.as_ref()) {
+                chat.presence.hear(&word);
+            }
+        });
+        let readers = Box::new(move |word: Word| {
+            if let Some(app) = reading.upgrade() {
+                news::answer_readers(&app.hub, word);
+            }
+        });
+        vec![(elsewhere::TOPIC, presence), (news::READERS, readers)]
     }
 
     /// Keeps house for as long as the server runs.

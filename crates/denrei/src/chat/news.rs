@@ -5,13 +5,27 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use denrei_hub::{Hub, Name, RoomName};
+use denrei_hub::{Hub, Name, RoomName, Word};
 use denrei_store::Store;
 use denrei_store::chat::{Actor, room_id};
 use serde_json::json;
 
 use super::{draft, to_user};
 use crate::app::now_ms;
+
+pub(super) const READERS: &str = "chat.readers";
+
+/// Says how many readers rooms have on this node.
+pub(super) fn answer_readers(hub: &Hub, word: Word) {
+    let Some(answer) = word.answer else { return };
+    match rmp_serde::from_slice::<Vec<RoomName>>(&word.bytes) {
+        Ok(rooms) => {
+            let counts: Vec<_> = rooms.iter().map(|room| hub.readers(room)).collect();
+            answer.with(rmp_serde::to_vec(&counts).unwrap_or_default().into());
+        }
+        Err(error) => tracing::warn!(%error, node = %word.from, "what a node asks of rooms could not be read"),
+    }
+}
 
 pub(super) struct News {
     store: Arc<Store>,
@@ -31,6 +45,10 @@ struct Waiting {
 
 impl News {
     const TICK: Duration = Duration::from_millis(100);
+    /// In one question to other nodes.
+    const ROOMS: usize = 1000;
+    /// How long they may take.
+    const PATIENCE: Duration = Duration::from_millis(500);
     /// Of each kind; what is too much is not told.
     const MOST: usize = 100_000;
 
@@ -63,16 +81,33 @@ impl News {
                     self.hub.expel(&user, &room);
                 }
             }
-            for room in readers {
-                let payload = json!({ "room": room_id(&room), "members": self.hub.readers(&room) });
-                self.hub.signal(draft(room, "roomInfo", &payload));
-            }
+            self.tell_readers(readers).await;
             for (room, user) in added {
                 let actor = Actor { user: Some(user.clone()), ..Actor::default() };
                 match self.store.chat_room(&room, &actor, now_ms()).await {
                     Ok(Ok(theirs)) => to_user(&self.hub, &user, "roomAdded", &theirs),
                     other => tracing::debug!(?other, %user, "a user is not told of a new room"),
                 }
+            }
+        }
+    }
+
+    /// Tells the readers of rooms how many they are, on all nodes together.
+    async fn tell_readers(&self, rooms: HashSet<RoomName>) {
+        let rooms: Vec<_> = rooms.into_iter().collect();
+        for rooms in rooms.chunks(Self::ROOMS) {
+            let mut counts: Vec<_> = rooms.iter().map(|room| self.hub.readers(room)).collect();
+            let asked = rmp_serde::to_vec(rooms).unwrap_or_default();
+            let answers = self.hub.ask_nodes(None, READERS, asked.into(), Self::PATIENCE).await;
+            for (node, bytes) in answers.given {
+                match rmp_serde::from_slice::<Vec<u32>>(&bytes) {
+                    Ok(theirs) => counts.iter_mut().zip(theirs).for_each(|(count, more)| *count += more),
+                    Err(error) => tracing::warn!(%error, %node, "how many readers a node has could not be read"),
+                }
+            }
+            for (room, count) in rooms.iter().zip(counts) {
+                let payload = json!({ "room": room_id(room), "members": count });
+                self.hub.signal(draft(room.clone(), "roomInfo", &payload));
             }
         }
     }

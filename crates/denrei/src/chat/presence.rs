@@ -1,4 +1,4 @@
-//! Who is there: the best of all connections of a user, told to those whom it concerns, and to nobody else.
+//! Who is there: the best of all connections of a user, on all nodes, told to those whom it concerns, and to nobody else.
 //!
 //! It lives as long as its connections. What is kept is when a user was last there. Nothing here is urgent: it is looked
 //! at four times a second, and not at all while the shards have too much to do.
@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use denrei_hub::{Audience, Hub, Message, Name, RoomName};
+use denrei_hub::{Audience, Hub, Message, Name, RoomName, Word};
 use denrei_proto::codes::Code;
 use denrei_store::Store;
 use denrei_store::chat::{Profile, Seen};
@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use super::elsewhere::{Elsewhere, Heard, There};
 use super::{Caller, ChatConfig, draft, unavailable};
 use crate::app::now_ms;
 use crate::refusal::Refusal;
@@ -27,11 +28,12 @@ pub(super) struct Presence {
     /// How long a user may be away before others are told.
     leave: Duration,
     people: Mutex<People>,
+    elsewhere: Elsewhere,
 }
 
 #[derive(Default)]
 struct People {
-    /// Those who are connected, or were until lately.
+    /// Those who are connected to any node, or were until lately.
     here: HashMap<Name, Person>,
     /// Those who are to be looked at.
     stirred: HashSet<Name>,
@@ -49,6 +51,8 @@ struct Person {
     /// Since when there is no connection.
     gone: Option<Instant>,
     seen_at: u64,
+    /// This node had connections of the user: it keeps when they were there.
+    ours: bool,
 }
 
 /// How a user is there.
@@ -78,7 +82,8 @@ impl Presence {
 
     pub(super) fn new(store: Arc<Store>, hub: Hub, config: &ChatConfig) -> Self {
         let ChatConfig { presence_members: largest, presence_leave: leave, .. } = *config;
-        Self { store, hub, largest, leave, people: Mutex::default() }
+        let elsewhere = Elsewhere::new(hub.clone());
+        Self { store, hub, largest, leave, people: Mutex::default(), elsewhere }
     }
 
     /// Looks after everybody, until the task is dropped.
@@ -89,6 +94,7 @@ impl Presence {
         loop {
             tick.tick().await;
             self.look().await;
+            self.elsewhere.flush();
             if kept.elapsed() >= Self::KEEPING {
                 kept = Instant::now();
                 self.keep_seen(self.present()).await;
@@ -118,13 +124,31 @@ impl Presence {
             _ => return Err(Refusal::new(Code::InvalidField, "status is online, idle, visible or invisible")),
         };
         self.keep(Profile::Visible { user: user.clone(), on: visible }).await?;
+        self.show(user, visible);
+        self.elsewhere.announce_visible(user, visible);
+        Ok(())
+    }
+
+    /// Others are to know of a user, or not.
+    fn show(&self, user: &Name, visible: bool) {
         let mut people = self.lock();
         match people.here.get_mut(user) {
             Some(person) => person.invisible = !visible,
             None => drop(people.said.insert(user.clone(), visible)),
         }
         people.stirred.insert(user.clone());
-        Ok(())
+    }
+
+    /// Another node says something of its users.
+    pub(super) fn hear(&self, word: &Word) {
+        if let Heard::Visible(user, on) = self.elsewhere.hear(word) {
+            self.show(&user, on);
+        }
+    }
+
+    /// Whether a user has a connection on any node.
+    fn is_there(&self, user: &Name) -> bool {
+        !self.hub.connections_of(user).is_empty() || self.elsewhere.of(user).is_some()
     }
 
     /// The presence of those whom a user may know of.
@@ -156,7 +180,7 @@ impl Presence {
         let (status, last_seen) = match people.here.get(user) {
             Some(person) => (self.status(user, person, &people.idle), person.seen_at.max(seen.at_ms)),
             // Who has just come is looked at soon.
-            None if !seen.invisible && !self.hub.connections_of(user).is_empty() => (Status::Online, now_ms()),
+            None if !seen.invisible && self.is_there(user) => (Status::Online, now_ms()),
             None => (Status::Offline, seen.at_ms),
         };
         Told { user_id: user.as_str(), status, last_seen }
@@ -170,7 +194,7 @@ impl Presence {
             // Who reloads a page has not gone.
             Some(gone) if gone.elapsed() < self.leave => person.told,
             Some(_) => Status::Offline,
-            None if idle.get(user).is_some_and(|idle| connections.iter().all(|number| idle.contains(number))) => {
+            None if self.elsewhere.of(user).is_none_or(|there| there.idle) && is_idle(idle.get(user), &connections) => {
                 Status::Idle
             }
             None => Status::Online,
@@ -186,6 +210,7 @@ impl Presence {
         let stirred = {
             let mut people = self.lock();
             people.stirred.extend(self.hub.comings_and_goings());
+            people.stirred.extend(self.elsewhere.stirred());
             // What was said before now the store says too.
             people.said.clear();
             std::mem::take(&mut people.stirred)
@@ -224,9 +249,11 @@ impl Presence {
     /// Takes in how a user is there now; gives what others have to be told.
     fn notice(&self, user: &Name, seen: Option<&Seen>, gone: &mut Vec<(Name, u64)>) -> Option<(Status, u64)> {
         let connections = self.hub.connections_of(user);
+        let elsewhere = self.elsewhere.of(user);
         let mut people = self.lock();
         let People { here, stirred, idle, said } = &mut *people;
-        if connections.is_empty() && !here.contains_key(user) {
+        let is_there = !connections.is_empty() || elsewhere.is_some();
+        if !is_there && !here.contains_key(user) {
             return None;
         }
         let person = here.entry(user.clone()).or_insert_with(|| Person {
@@ -234,8 +261,10 @@ impl Presence {
             told: Status::Offline,
             gone: None,
             seen_at: seen.map_or(0, |seen| seen.at_ms),
+            ours: false,
         });
-        if connections.is_empty() {
+        person.ours |= !connections.is_empty();
+        if !is_there {
             if person.gone.is_none() {
                 person.gone = Some(Instant::now());
                 person.seen_at = if person.invisible { person.seen_at } else { now_ms() };
@@ -249,13 +278,15 @@ impl Presence {
                 person.seen_at = now_ms();
             }
         }
+        let there = There { idle: is_idle(idle.get(user), &connections), invisible: person.invisible };
+        self.elsewhere.announce(user, (!connections.is_empty()).then_some(there));
         let status = self.status(user, person, idle);
         let news = (status != person.told).then_some((status, person.seen_at));
         person.told = status;
         match person.gone {
             Some(since) if since.elapsed() < self.leave => drop(stirred.insert(user.clone())),
             Some(_) => {
-                if !person.invisible {
+                if person.ours && !person.invisible {
                     gone.push((user.clone(), person.seen_at));
                 }
                 here.remove(user);
@@ -266,7 +297,11 @@ impl Presence {
         news
     }
 
+    /// Tells those of this node whom it concerns; each node does.
     async fn tell(&self, user: &Name, status: Status, last_seen: u64) -> Result<(), Refusal> {
+        if self.hub.connections() == 0 {
+            return Ok(());
+        }
         let observers = self.store.observers(user, self.largest, Self::OBSERVERS).await?;
         let rooms = observers.iter().filter_map(|user| RoomName::parse(&format!("user:{user}")).ok()).collect();
         let told = Told { user_id: user.as_str(), status, last_seen };
@@ -279,7 +314,8 @@ impl Presence {
     /// Those who are there, and may be known to be.
     fn present(&self) -> Vec<(Name, u64)> {
         let people = self.lock();
-        let present = people.here.iter().filter(|(_, person)| !person.invisible && person.gone.is_none());
+        let present =
+            people.here.iter().filter(|(_, person)| person.ours && !person.invisible && person.gone.is_none());
         present.map(|(user, _)| (user.clone(), now_ms())).collect()
     }
 
@@ -295,5 +331,13 @@ impl Presence {
 
     fn lock(&self) -> MutexGuard<'_, People> {
         self.people.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether nobody sits at any of these connections.
+fn is_idle(idle: Option<&HashSet<u64>>, connections: &[u64]) -> bool {
+    match idle {
+        Some(idle) => connections.iter().all(|number| idle.contains(number)),
+        None => connections.is_empty(),
     }
 }

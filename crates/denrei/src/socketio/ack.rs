@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use denrei_proto::socketio::Outgoing;
 use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use crate::socketio::nodes::carried;
 use crate::socketio::{Args, ArgsError, EmitError, Failure, FromArgs, Socket, SocketId, ToArgs, lock};
 
 /// The client's callback, if it gave one. It is answered at most once.
@@ -263,8 +265,9 @@ pub(crate) fn ask_all(
 }
 
 /// What clients have answered, as it came.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Gathered {
+    #[serde(with = "carried::list")]
     pub(crate) answers: Vec<(SocketId, Args)>,
     pub(crate) missing: Vec<SocketId>,
 }

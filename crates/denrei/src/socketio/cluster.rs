@@ -7,15 +7,17 @@
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::socketio::ack::Gathered;
 use crate::socketio::emit::{Flags, Packet, Targets};
 use crate::socketio::listeners::{Handler, contained};
+use crate::socketio::nodes::carried;
 use crate::socketio::{Args, Failure, Namespace, Socket, SocketId, ack};
 
 /// Something that every node is to do in a namespace.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Deed {
     /// Send an event.
     Emit(Targets, Packet, Flags),
@@ -30,7 +32,7 @@ pub(crate) enum Deed {
 }
 
 /// Something that every node is asked about a namespace.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Question {
     /// Who is there?
     Fetch(Targets),
@@ -41,15 +43,15 @@ pub(crate) enum Question {
 }
 
 /// What a node answers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
     Sockets(Vec<Description>),
     Answers(Gathered),
-    ServerSide(Args),
+    ServerSide(#[serde(with = "carried")] Args),
 }
 
 /// A socket as it is told to other nodes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Description {
     pub(crate) id: SocketId,
     pub(crate) handshake: Value,

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use denrei_hub::{ClientId, InvalidName, Name};
 use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::socketio::cluster::{Deed, Question, Replies, Reply};
 use crate::socketio::names::{EventNameError, event_name};
+use crate::socketio::nodes::carried;
 use crate::socketio::{
     AckError, Answer, Answers, Args, ArgsError, Fetched, FromArgs, Namespace, RemoteSocket, Rooms, Socket, SocketId,
     ToArgs, ack,
@@ -31,19 +33,21 @@ pub enum EmitError {
 }
 
 /// An event that may be sent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Packet {
     pub(crate) event: Name,
+    #[serde(with = "carried")]
     pub(crate) args: Args,
     pub(crate) by: By,
 }
 
 /// Who publishes in a room of a namespace without being in it; nobody if the application emits.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct By {
     pub(crate) client: Option<ClientId>,
     pub(crate) user: Option<Name>,
-    /// The connection, which does not hear itself.
+    /// The connection, which does not hear itself; means nothing on another node.
+    #[serde(skip)]
     pub(crate) origin: u64,
 }
 
@@ -58,7 +62,7 @@ impl Packet {
 }
 
 /// How an event is to be sent.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Flags {
     pub(crate) volatile: bool,
     pub(crate) uncompressed: bool,
@@ -73,7 +77,7 @@ impl Flags {
 }
 
 /// Whom an event goes to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Targets {
     /// Rooms and ids; none means everybody.
     pub(crate) rooms: Option<Vec<Arc<str>>>,

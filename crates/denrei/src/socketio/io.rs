@@ -228,7 +228,7 @@ impl Io {
         namespace
     }
 
-    fn downgrade(&self) -> WeakIo {
+    pub(crate) fn downgrade(&self) -> WeakIo {
         WeakIo(Arc::downgrade(&self.0))
     }
 }
@@ -283,7 +283,6 @@ impl Io {
     }
 
     /// The node becomes one of several; once.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the bus between nodes comes with it"))]
     pub(crate) fn meet(&self, peers: Arc<dyn Peers>) {
         // A node is of one cluster.
         let _ = self.0.peers.set(peers);
@@ -294,7 +293,6 @@ impl Io {
     }
 
     /// A namespace or pattern that another node names.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the bus between nodes comes with it"))]
     pub(crate) fn known(&self, name: &str) -> Option<Namespace> {
         let spaces = lock(&self.0.spaces);
         let pattern = || spaces.patterns.iter().map(|(_, parent)| parent).find(|parent| parent.name() == name);

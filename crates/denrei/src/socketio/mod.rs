@@ -61,6 +61,7 @@ mod listeners;
 mod mailbox;
 mod names;
 mod namespace;
+pub(crate) mod nodes;
 pub(crate) mod opening;
 mod pattern;
 mod queue;

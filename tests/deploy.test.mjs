@@ -1,0 +1,342 @@
+// The files of `deploy`: nginx's with a real nginx, the others as far as they can be judged without what runs them.
+
+import assert from 'node:assert/strict';
+import http from 'node:http';
+import http2 from 'node:http2';
+import https from 'node:https';
+import { once } from 'node:events';
+import { after, before, describe, test } from 'node:test';
+import { Balance } from './lib/balance.mjs';
+import { Client, WAYS } from './lib/io.mjs';
+import { Server, room, until, within } from './lib/server.mjs';
+import { Socket } from './lib/socket.mjs';
+import { Stream } from './lib/stream.mjs';
+
+const VARIANTS = ['any.conf', 'sticky-ip.conf', 'sticky-cookie.conf'];
+const ANYBODY = '[auth]\nanonymous = true\n';
+/** A room in which every server says which one it is. */
+const WHO = 'live:who';
+
+describe('nginx as it is shipped', () => {
+  let servers;
+  before(async () => {
+    servers = await Promise.all(['one', 'two', 'three'].map(async (name) => {
+      const server = await Server.start({ config: ANYBODY });
+      await server.publish(WHO, { payload: name });
+      return server;
+    }));
+  });
+  after(async () => {
+    for (const server of servers ?? []) await server.close();
+  });
+
+  for (const variant of VARIANTS) {
+    describe(variant, () => {
+      let server;
+      let nginx;
+      before(async () => {
+        [server] = servers;
+        nginx = await Balance.start([server.port], { variant });
+      });
+      after(async () => {
+        await nginx?.close();
+      });
+
+      test('is a configuration that nginx has nothing to say about', async () => {
+        assert.match(await nginx.judge(), /syntax is ok/);
+        assert.doesNotMatch(`${await nginx.judge()}${nginx.log}`, /\[(warn|error|emerg)\]/);
+      });
+
+      test('a WebSocket is upgraded, also for a page of this address and port', async () => {
+        const name = room();
+        const socket = await Socket.open(nginx, { origin: nginx.http });
+        assert.deepEqual((await socket.ask({ type: 'call', method: 'echo', payload: { n: 1 } })).payload, { n: 1 });
+        await socket.join(name, { echo: true });
+        await socket.broadcast(name, 'hello');
+        assert.equal((await socket.events(name, 1))[0].payload, 'hello');
+        assert.equal((await socket.close()).code, 1000);
+      });
+
+      test('an event comes while the stream is open', async () => {
+        const name = room();
+        const stream = await Stream.open(nginx, `/sse?room=${name}`);
+        await stream.event('connected');
+        for (const payload of [1, 2, 3]) {
+          await server.publish(name, { payload });
+          assert.equal((await stream.event('message')).data, String(payload));
+        }
+        stream.close();
+      });
+
+      test('a long poll is held until there is something', async () => {
+        const name = room();
+        const { next } = await (await nginx.events(name)).json();
+        const answer = nginx.events(name, `?since=${next}&wait=20`);
+        await nginx.publish(name, { payload: 'x' });
+        assert.deepEqual((await (await answer).json()).events.map(({ payload }) => payload), ['x']);
+      });
+
+      for (const way of Object.keys(WAYS)) {
+        test(`a client of Socket.IO comes in by ${way}`, async () => {
+          const name = room();
+          const client = await Client.open(nginx, WAYS[way]);
+          if (way === 'upgrade') await client.upgraded();
+          await client.join(name);
+          await server.publish(name, { payload: 'hello' });
+          assert.equal((await client.event('message'))[0], 'hello');
+          assert.equal((await client.publish(name, 'message', 'too')).seq, 2);
+          client.close();
+        });
+      }
+
+      test('what is too large is refused by denrei, in its words', async () => {
+        const answer = await nginx.publish(room(), { payload: 'x'.repeat(1_100_000) });
+        assert.equal(answer.status, 413);
+        assert.ok((await answer.json()).code);
+      });
+    });
+  }
+
+  describe('which node answers', () => {
+    const who = async (nginx, options) => {
+      const { text, headers } = await ask(`${nginx.http}/api/rooms/${WHO}/events`, options);
+      return { name: JSON.parse(text).events[0].payload, cookie: headers['set-cookie']?.[0].split(';')[0] };
+    };
+    const ports = () => servers.map(({ port }) => port);
+    const across = async (variant, run) => {
+      const nginx = await Balance.start(ports(), { variant });
+      try {
+        await run(nginx);
+      } finally {
+        await nginx.close();
+      }
+    };
+    const network = (nginx, at) => who(nginx, { localAddress: `127.0.${at}.1` });
+    const twenty = Array.from({ length: 20 }, (_, at) => at + 1);
+
+    test('any.conf: each in turn', () => across('any.conf', async (nginx) => {
+      const names = [];
+      for (let turn = 0; turn < 6; turn += 1) names.push((await who(nginx)).name);
+      assert.deepEqual(names.slice(0, 3).sort(), ['one', 'three', 'two']);
+      assert.deepEqual(names.slice(3), names.slice(0, 3));
+    }));
+
+    test('sticky-ip.conf: always the same for a network, and not one for all', () => across('sticky-ip.conf', async (nginx) => {
+      const names = new Set();
+      for (const at of twenty) {
+        const { name } = await network(nginx, at);
+        assert.equal((await who(nginx, { localAddress: `127.0.${at}.200` })).name, name);
+        names.add(name);
+      }
+      assert.equal(names.size, 3);
+    }));
+
+    test('sticky-cookie.conf: always the same for a cookie, from the first request on, whatever the address', () => across('sticky-cookie.conf', async (nginx) => {
+      const names = new Set();
+      for (const at of twenty) {
+        const { name, cookie } = await network(nginx, at);
+        assert.equal((await network(nginx, at)).name, name, 'without cookies by address');
+        const elsewhere = await who(nginx, { localAddress: '127.0.100.1', headers: { cookie } });
+        assert.equal(elsewhere.name, name);
+        assert.equal(elsewhere.cookie, undefined, 'it is set once');
+        names.add(name);
+      }
+      assert.equal(names.size, 3);
+    }));
+
+    for (const variant of ['sticky-ip.conf', 'sticky-cookie.conf']) {
+      test(`${variant}: a client of Socket.IO polls at one of several nodes`, () => across(variant, async (nginx) => {
+        const client = await Client.open(nginx, WAYS.polling);
+        for (let turn = 0; turn < 5; turn += 1) assert.equal((await client.publish(room(), 'message', turn)).seq, 1);
+        client.close();
+      }));
+    }
+
+    test('a node that is away is left out, and nobody notices', () => across('any.conf', async (nginx) => {
+      const gone = await Server.start({ config: ANYBODY });
+      const with4 = await Balance.start([...ports(), gone.port]);
+      try {
+        await gone.kill();
+        for (let turn = 0; turn < 12; turn += 1) {
+          assert.equal((await with4.publish(room(), { payload: turn })).status, 201);
+        }
+      } finally {
+        await with4.close();
+        await gone.close();
+      }
+    }));
+  });
+
+  test('denrei sees where clients are, and believes nothing that they say about it', async () => {
+    const asked = [];
+    const policy = http.createServer(async (request, answer) => {
+      let text = '';
+      for await (const chunk of request) text += chunk;
+      asked.push(JSON.parse(text));
+      answer.end('{"allow":true}');
+    }).listen(0, '127.0.0.1');
+    await once(policy, 'listening');
+    const server = await Server.start({
+      config: `trusted_proxies = ["127.0.0.1"]\n${ANYBODY}[policy.webhook]\nurl = "http://127.0.0.1:${policy.address().port}/"\non_failure = "refuse"\n`,
+    });
+    const nginx = await Balance.start([server.port]);
+    try {
+      const options = { localAddress: '127.0.0.9', headers: { 'x-forwarded-for': '203.0.113.7' } };
+      assert.equal((await ask(`${nginx.http}/api/rooms/live:here/events`, options)).status, 200);
+      assert.deepEqual(asked.map(({ address }) => address), ['127.0.0.9']);
+    } finally {
+      await nginx.close();
+      await server.close();
+      policy.closeAllConnections();
+      policy.close();
+    }
+  });
+
+  test('a token in the address is not in the log', async () => {
+    const nginx = await Balance.start([servers[0].port]);
+    try {
+      await ask(`${nginx.http}/health?token=sesame`);
+      await ask(`${nginx.http}/api/messages?token=sesame`, { headers: { referer: `${nginx.http}/?token=sesame` } });
+      await until(async () => (await nginx.read('access.log')).includes('GET /api/messages HTTP/1.1'), 'the line in the log');
+      const log = await nginx.read('access.log');
+      assert.doesNotMatch(log, /sesame/);
+      assert.doesNotMatch(log, /health/);
+    } finally {
+      await nginx.close();
+    }
+  });
+});
+
+describe('nginx as it is shipped, with certificates', () => {
+  let server;
+  before(async () => {
+    server = await Server.start({ config: ANYBODY });
+  });
+  after(async () => {
+    await server?.close();
+  });
+
+  for (const variant of VARIANTS) {
+    test(`${variant}: every transport comes in, and who comes without TLS is sent to it`, async () => {
+      const nginx = await Balance.start([server.port], { variant, tls: true });
+      const trust = { ca: nginx.certificate };
+      try {
+        assert.doesNotMatch(`${await nginx.judge()}${nginx.log}`, /\[(warn|error|emerg)\]/);
+
+        const name = room();
+        const socket = await Socket.open(nginx, { ...trust, origin: nginx.http });
+        await socket.join(name);
+        const stream = await events(nginx, `/sse?room=${name}`, trust);
+        await stream.event('connected');
+        const multiplexed = http2.connect(nginx.http, trust);
+        const overH2 = multiplexed.request({ ':path': `/sse?room=${name}` });
+        const streamH2 = new Stream(overH2, () => multiplexed.destroy());
+        await streamH2.event('connected');
+        const client = await Client.open(nginx, { ...WAYS.upgrade, ...trust });
+        await client.upgraded();
+        await client.join(name);
+
+        await server.publish(name, { payload: 'hello' });
+        assert.equal((await socket.events(name, 1))[0].payload, 'hello');
+        assert.equal((await stream.event('message')).data, '"hello"');
+        assert.equal((await streamH2.event('message')).data, '"hello"');
+        assert.equal((await client.event('message'))[0], 'hello');
+        for (const reader of [stream, streamH2, client]) reader.close();
+        await socket.close();
+
+        const redirect = await ask(`http://127.0.0.1:${nginx.plain}/sse?room=x`);
+        assert.equal(redirect.status, 308);
+        assert.equal(redirect.headers.location, 'https://127.0.0.1/sse?room=x');
+      } finally {
+        await nginx.close();
+      }
+    });
+  }
+});
+
+describe('what nginx says to the nodes', () => {
+  /** A node that is none: it shows what it is asked, and answers as the test wants. */
+  let nodes;
+  let nginx;
+  let asked;
+  let reply;
+  before(async () => {
+    nodes = await Promise.all([1, 2].map(async () => {
+      const node = http.createServer((request, answer) => {
+        asked.push(request);
+        request.resume().on('end', () => reply(request, answer));
+      }).listen(0, '127.0.0.1');
+      await once(node, 'listening');
+      return node;
+    }));
+    nginx = await Balance.start(nodes.map((node) => node.address().port));
+  });
+  after(async () => {
+    await nginx?.close();
+    for (const node of nodes ?? []) {
+      node.closeAllConnections();
+      node.close();
+    }
+  });
+
+  test('HTTP/1.1, the host with its port, the address of the client behind those it has named', async () => {
+    [asked, reply] = [[], (_, answer) => answer.end()];
+    await ask(`${nginx.http}/`, { localAddress: '127.0.0.9', headers: { 'x-forwarded-for': '203.0.113.7' } });
+    const [{ httpVersion, headers }] = asked;
+    assert.equal(httpVersion, '1.1');
+    assert.equal(headers.host, nginx.address);
+    assert.equal(headers['x-real-ip'], '127.0.0.9');
+    assert.equal(headers['x-forwarded-for'], '203.0.113.7, 127.0.0.9');
+    assert.equal(headers.upgrade, undefined);
+    assert.equal(headers.connection, undefined, 'the connection is kept');
+  });
+
+  test('its connections are kept for the next request', async () => {
+    [asked, reply] = [[], (_, answer) => answer.end()];
+    for (let turn = 0; turn < 6; turn += 1) await ask(`${nginx.http}/`);
+    assert.equal(asked.length, 6);
+    assert.ok(new Set(asked.map(({ socket }) => socket)).size <= 2, 'one for each node');
+  });
+
+  for (const path of ['/sse', '/socket.io/', '/ws', '/api/events']) {
+    test(`the answer of ${path} is passed on as it comes, though it does not ask for that`, async () => {
+      let more;
+      [asked, reply] = [[], (_, answer) => {
+        answer.write('first');
+        more = () => answer.end('last');
+      }];
+      const request = http.get(`${nginx.http}${path}`, { agent: false, headers: { 'accept-encoding': 'gzip' } });
+      const [answer] = await within(10_000, once(request, 'response'), 'the head');
+      const [chunk] = await within(10_000, once(answer, 'data'), 'the first of it');
+      assert.equal(String(chunk), 'first');
+      more();
+      assert.equal(String((await once(answer, 'data'))[0]), 'last');
+    });
+  }
+
+  test('a read that a node has broken off is asked of the next; what might be done twice is not', async () => {
+    [asked, reply] = [[], (request) => request.socket.destroy()];
+    const posted = await ask(`${nginx.http}/api/rooms/live:x/events`, { method: 'POST', body: '{"payload":1}' });
+    assert.deepEqual([posted.status, asked.length], [502, 1]);
+    asked = [];
+    const read = await ask(`${nginx.http}/api/rooms/live:x/events`);
+    assert.deepEqual([read.status, asked.length], [502, 2]);
+  });
+});
+
+/** A request over a connection of its own, from an address of its own perhaps. */
+async function ask(url, { body, ...options } = {}) {
+  const request = http.request(url, { agent: false, ...options });
+  request.end(body);
+  const [answer] = await within(10_000, once(request, 'response'), `an answer of ${url}`);
+  let text = '';
+  for await (const chunk of answer) text += chunk;
+  return { status: answer.statusCode, headers: answer.headers, text };
+}
+
+async function events(server, path, options) {
+  const request = https.get(`${server.http}${path}`, { agent: false, ...options });
+  request.on('error', () => {});
+  const [response] = await within(10_000, once(request, 'response'), `the head of ${path}`);
+  return new Stream(response, () => request.destroy());
+}

@@ -44,6 +44,11 @@ export class Nats extends Broker {
     }
   }
 
+  /** What is in memory, as rooms of memory are, goes with it. */
+  get isLasting() {
+    return false;
+  }
+
   command() {
     return ['nats-server', '--addr', '127.0.0.1', '--port', String(this.port), '--jetstream', '--store_dir', join(this.folder, 'data')];
   }

@@ -30,6 +30,11 @@ export class Redis extends Broker {
     return (await run('redis-cli', ['-h', '127.0.0.1', '-p', String(this.port), ...words])).stdout.trim();
   }
 
+  /** Whether it knows, after it was killed, what it has acknowledged. */
+  get isLasting() {
+    return this.durable;
+  }
+
   command() {
     const settings = {
       bind: '127.0.0.1',

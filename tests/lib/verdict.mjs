@@ -6,18 +6,21 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { check } from './history.mjs';
 import { contentOf, parse } from './readers.mjs';
+import { until } from './server.mjs';
 
-/** What a room still holds, as one server says. */
+/** What a room still holds, as one server says. Of several it may have to hear first of what the others took. */
 export async function wholeLog(server, name) {
   const read = async (query) => (await server.events(name, query)).json();
   const log = [];
-  let { next } = await read('?limit=1');
-  const { epoch, seq: head } = parse(next);
-  next = `${epoch}:0`;
-  for (let events; events === undefined || events.length > 0;) {
-    ({ events, next } = await read(`?limit=500&since=${next}`));
-    log.push(...events.map(({ seq, payload }) => ({ seq, content: contentOf(name, seq, payload) })));
-  }
+  const { epoch, seq: head } = parse((await read('?limit=1')).next);
+  let next = `${epoch}:0`;
+  await until(async () => {
+    const page = await read(`?limit=500&since=${next}`);
+    next = page.next;
+    log.push(...page.events.map(({ seq, payload }) => ({ seq, content: contentOf(name, seq, payload) })));
+    const place = parse(next);
+    return place.epoch !== epoch || place.seq >= head;
+  }, `${server.address} to give the log of ${name} up to ${head}`);
   return { epoch, head, log };
 }
 

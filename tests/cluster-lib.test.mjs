@@ -77,13 +77,17 @@ describe('a line', () => {
   });
   after(() => echo.close());
 
-  /** A connection through it: what has come back so far, and how it ended. */
-  async function open(link) {
+  /** A connection through it, or one that is to be none: what has come back so far, and its end, of whatever kind. */
+  function reach(link) {
     const socket = connect(link.port, '127.0.0.1');
-    const end = { socket, text: '', closed: once(socket, 'close') };
+    const end = { socket, text: '', closed: new Promise((resolve) => { socket.on('close', resolve); }) };
     socket.on('error', () => {});
     socket.on('data', (text) => { end.text += text; });
-    await once(socket, 'connect');
+    return end;
+  }
+  async function open(link) {
+    const end = reach(link);
+    await once(end.socket, 'connect');
     return end;
   }
   const comes = (end, text) => until(() => end.text === text, `${text} to come back`);
@@ -133,8 +137,7 @@ describe('a line', () => {
     const one = await open(link);
     link.refuse();
     await within(5000, one.closed, 'the connection to break');
-    const refused = connect(link.port, '127.0.0.1').on('error', () => {});
-    await within(5000, once(refused, 'close'), 'the connection to be refused');
+    await within(5000, reach(link).closed, 'the connection to be refused');
     link.restore();
     const other = await open(link);
     other.socket.write('again');

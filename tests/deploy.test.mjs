@@ -1,19 +1,33 @@
 // The files of `deploy`: nginx's with a real nginx, the others as far as they can be judged without what runs them.
 
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import http2 from 'node:http2';
 import https from 'node:https';
 import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { promisify } from 'node:util';
+import { parse } from 'yaml';
 import { Balance } from './lib/balance.mjs';
 import { Client, WAYS } from './lib/io.mjs';
-import { Server, room, until, within } from './lib/server.mjs';
+import { BINARY, Server, room, until, within } from './lib/server.mjs';
 import { Socket } from './lib/socket.mjs';
 import { Stream } from './lib/stream.mjs';
 
 const VARIANTS = ['any.conf', 'sticky-ip.conf', 'sticky-cookie.conf'];
 const ANYBODY = '[auth]\nanonymous = true\n';
+const run = promisify(execFile);
+const shipped = (name) => new URL(`../deploy/${name}`, import.meta.url).pathname;
+/** What denrei reads from its environment. */
+const ENVIRONMENT = [
+  'DENREI_LISTEN', 'DENREI_DATA', 'DENREI_CONFIG', 'DENREI_STORE', 'DENREI_SECRET', 'DENREI_LOG',
+  'DENREI_BUS', 'DENREI_NODE_ID', 'DENREI_ADVERTISE',
+];
 /** A room in which every server says which one it is. */
 const WHO = 'live:who';
 
@@ -327,6 +341,128 @@ describe('what nginx says to the nodes', () => {
     asked = [];
     const read = await ask(`${nginx.http}/api/rooms/live:x/events`);
     assert.deepEqual([read.status, asked.length], [502, 2]);
+  });
+});
+
+describe('compose.yml', () => {
+  let compose;
+  let services;
+  let nodes;
+  before(async () => {
+    compose = parse(await readFile(shipped('compose.yml'), 'utf8'), { merge: true });
+    services = compose.services;
+    nodes = Object.keys(services).filter((name) => name.startsWith('node-'));
+  });
+
+  test('names what it has: services, volumes, files', async () => {
+    assert.deepEqual(Object.keys(services).sort(), ['minio', 'nginx', 'node-1', 'node-2', 'node-3', 'postgres', 'redis']);
+    for (const [name, service] of Object.entries(services)) {
+      for (const needed of Object.keys(service.depends_on ?? {})) {
+        assert.ok(services[needed], `${name} waits for ${needed}`);
+        const tells = services[needed].healthcheck || (services[needed].build && (await readFile(shipped('Dockerfile'), 'utf8')).includes('HEALTHCHECK'));
+        assert.ok(tells, `${name} waits for the health of ${needed}`);
+      }
+      for (const [source] of (service.volumes ?? []).map((volume) => volume.split(':'))) {
+        assert.ok(source.startsWith('./') ? existsSync(shipped(source)) : source in compose.volumes, `${name} mounts ${source}`);
+      }
+    }
+  });
+
+  test('tells each node what denrei knows, and each something of its own', () => {
+    for (const name of nodes) {
+      const { environment } = services[name];
+      for (const variable of Object.keys(environment)) assert.ok(ENVIRONMENT.includes(variable), variable);
+      assert.equal(environment.DENREI_NODE_ID, name);
+      assert.equal(environment.DENREI_ADVERTISE, `http://${name}:8080`);
+      assert.equal(environment.DENREI_LISTEN, '0.0.0.0:8080');
+      for (const shared of ['DENREI_BUS', 'DENREI_STORE']) {
+        assert.ok(services[/@?([a-z]+):\d+/.exec(environment[shared].split('//')[1].split('@').at(-1))[1]], environment[shared]);
+      }
+      assert.match(environment.DENREI_SECRET, /^\$\{DENREI_SECRET:\?/, 'nobody starts with a secret that stands here');
+    }
+  });
+
+  test('has the nodes behind nginx, which is the proxy that they trust', async () => {
+    const behind = [...(await readFile(shipped('nginx/servers.inc'), 'utf8')).matchAll(/^server (\S+)/gm)].map(([, address]) => address);
+    assert.deepEqual(behind, nodes.map((name) => `${name}:8080`));
+    const address = services.nginx.networks.default.ipv4_address;
+    const settings = await readFile(shipped('denrei.toml'), 'utf8');
+    assert.deepEqual(JSON.parse(/^trusted_proxies = (.*)$/m.exec(settings)[1]), [address]);
+    assert.ok(compose.networks.default.ipam.config[0].subnet.startsWith(address.replace(/\d+$/, '')));
+  });
+
+  test('has settings that denrei takes', async () => {
+    const env = { PATH: process.env.PATH, DENREI_LISTEN: '0.0.0.0:8080', DENREI_SECRET: 'a secret of thirty-two bytes or more' };
+    assert.match((await run(BINARY, ['config', '--check', shipped('denrei.toml')], { env })).stdout, /in order/);
+  });
+
+  test('gives a node more time to end than it takes', () => {
+    for (const name of nodes) assert.ok(Number.parseInt(services[name].stop_grace_period, 10) >= 20);
+  });
+});
+
+describe('the image', () => {
+  let lines;
+  before(async () => {
+    lines = (await readFile(shipped('Dockerfile'), 'utf8')).split('\n');
+  });
+
+  test('copies what there is, and what its context has', async () => {
+    const context = (await readFile(shipped('Dockerfile.dockerignore'), 'utf8')).split('\n').filter((line) => line.startsWith('!'));
+    for (const kept of context.map((line) => line.slice(1))) assert.ok(existsSync(shipped(`../${kept}`)), kept);
+    const copied = lines.filter((line) => line.startsWith('COPY') && !line.includes('--from=')).map((line) => line.split(' ').at(-2));
+    assert.deepEqual(copied, ['.', 'deploy/healthcheck']);
+    assert.ok(context.includes('!deploy/healthcheck'));
+  });
+
+  test('is run by a user that is not root, with settings that denrei knows', () => {
+    assert.ok(lines.includes('USER 10001:10001'));
+    const variables = lines.join('\n').match(/DENREI_[A-Z_]+/g);
+    for (const variable of variables) assert.ok(ENVIRONMENT.includes(variable), variable);
+  });
+
+  test('says that a server is healthy that is, and that one that is gone is not', async () => {
+    const server = await Server.start({ config: ANYBODY });
+    try {
+      const env = { PATH: process.env.PATH, DENREI_LISTEN: server.address };
+      await run(shipped('healthcheck'), { env });
+      await server.kill();
+      await assert.rejects(run(shipped('healthcheck'), { env }), { code: 1 });
+    } finally {
+      await server.close();
+    }
+  });
+});
+
+describe('denrei.service', () => {
+  let text;
+  const all = (name) => [...text.matchAll(new RegExp(`^${name}=(.*)$`, 'gm'))].map(([, value]) => value);
+  before(async () => {
+    text = await readFile(shipped('denrei.service'), 'utf8');
+  });
+
+  test('says what denrei knows, and ends it as it wants to be ended', () => {
+    for (const variable of text.match(/DENREI_[A-Z_]+/g)) assert.ok(ENVIRONMENT.includes(variable), variable);
+    assert.deepEqual(all('KillSignal'), ['SIGTERM']);
+    assert.ok(Number(all('TimeoutStopSec')[0]) >= 20, 'twice the grace');
+    assert.ok(Number(all('LimitNOFILE')[0]) > 100_000, 'more than limits.connections');
+    assert.deepEqual(all('Environment'), ['DENREI_DATA=/var/lib/denrei', 'DENREI_CONFIG=/etc/denrei/denrei.toml']);
+  });
+
+  const analyze = process.env.PATH.split(':').map((folder) => join(folder, 'systemd-analyze')).find(existsSync);
+  test('is one that systemd understands, and thinks well of', { skip: analyze ? false : 'systemd-analyze is not installed' }, async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'denrei-unit-'));
+    try {
+      const unit = join(folder, 'denrei.service');
+      // It looks whether the program is there.
+      await writeFile(unit, text.replace('/usr/local/bin/denrei', process.execPath));
+      const { stdout, stderr } = await run(analyze, ['verify', '--man=no', unit]);
+      assert.equal(stdout + stderr, '');
+      // 10 is exposed to everything.
+      await run(analyze, ['security', '--offline=true', '--threshold=20', unit]);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
   });
 });
 

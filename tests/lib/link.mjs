@@ -37,17 +37,17 @@ export class Link {
     for (const end of this.ends.keys()) end.pause();
   }
 
-  /** All connections are broken, and so is each new one. */
+  /** All connections are closed, and so is each new one. */
   refuse() {
     this.state = 'refused';
-    for (const end of this.ends.keys()) end.resetAndDestroy();
+    for (const end of this.ends.keys()) end.destroy();
   }
 
   /** Everything passes again. */
   restore() {
     this.state = 'open';
     for (const [end, other] of this.ends) {
-      if (end.destroyed) other.resetAndDestroy();
+      if (end.destroyed) other.destroy();
       else end.resume();
     }
   }
@@ -61,7 +61,7 @@ export class Link {
   #join(near) {
     if (this.state === 'refused') {
       near.on('error', () => {});
-      near.resetAndDestroy();
+      near.destroy();
       return;
     }
     const far = connect({ port: this.target, host: '127.0.0.1', allowHalfOpen: true });
@@ -87,7 +87,7 @@ export class Link {
       this.ends.delete(end);
       this.ends.delete(other);
     } else if (this.state !== 'cut' && !end.readableEnded) {
-      other.resetAndDestroy();
+      other.destroy();
     }
   }
 }

@@ -5,6 +5,7 @@ import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
 import { join } from 'node:path';
 import { Broker } from './broker.mjs';
+import { program } from './program.mjs';
 import { within } from './server.mjs';
 
 export class Nats extends Broker {
@@ -50,7 +51,7 @@ export class Nats extends Broker {
   }
 
   command() {
-    return ['nats-server', '--addr', '127.0.0.1', '--port', String(this.port), '--jetstream', '--store_dir', join(this.folder, 'data')];
+    return [program('nats-server'), '--addr', '127.0.0.1', '--port', String(this.port), '--jetstream', '--store_dir', join(this.folder, 'data')];
   }
 
   async answers() {

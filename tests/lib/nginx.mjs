@@ -1,7 +1,6 @@
 // An nginx of a test's own: free loopback ports, a temporary folder, ended by its process id.
 
 import { execFile, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { chown, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
@@ -9,10 +8,10 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Endpoint } from './endpoint.mjs';
 import { listens } from './port.mjs';
+import { program } from './program.mjs';
 import { until, within } from './server.mjs';
 
-/** Debian has it where the path of other users than root does not lead. */
-const PROGRAM = existsSync('/usr/sbin/nginx') ? '/usr/sbin/nginx' : 'nginx';
+const PROGRAM = program('nginx');
 
 export class Nginx extends Endpoint {
   /**

@@ -169,7 +169,7 @@ describe('a line', () => {
 });
 
 test('nodes are told of one another, are reached through one address, and come back on their ports', async () => {
-  await having(await Nodes.start({ count: 3, bus: 'redis', link: true }), async (nodes) => {
+  await having(await Nodes.start({ count: 3, bus: 'redis', store: 'postgres', link: true }), async (nodes) => {
     const told = await Promise.all(nodes.servers.map(async ({ process: { pid } }) => {
       const environment = (await readFile(`/proc/${pid}/environ`, 'utf8')).split('\0').filter((line) => line.startsWith('DENREI_'));
       return Object.fromEntries(environment.map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]));

@@ -86,8 +86,10 @@ export class Link {
     if (other.destroyed) {
       this.ends.delete(end);
       this.ends.delete(other);
-    } else if (this.state !== 'cut' && !end.readableEnded) {
-      other.destroy();
+    } else if (this.state !== 'cut') {
+      // What it has said to its end still arrives.
+      if (end.readableEnded) other.destroySoon();
+      else other.destroy();
     }
   }
 }

@@ -18,8 +18,9 @@ const BUSES = {
 export class Nodes {
   /**
    * Starts `count` nodes. `bus` is `redis`, `nats` or a broker that is there already (and stays), `store` likewise
-   * `postgres` or a database; without them the nodes have none in common. `config` is added to the settings of each,
-   * `env` to its environment. With `link` each reaches the broker through a line of its own.
+   * `postgres` or a database; without them the nodes have none in common. denrei takes no bus without such a store.
+   * `config` is added to the settings of each, `env` to its environment. With `link` each reaches the broker through a
+   * line of its own.
    */
   static async start({ count = 3, bus, store, link = false, config = '', env = {} } = {}) {
     const nodes = new Nodes();
@@ -33,7 +34,7 @@ export class Nodes {
       const secret = randomBytes(32).toString('hex');
       const starting = ports.map((port, at) => Server.start({
         listen: `127.0.0.1:${port}`,
-        config: `${/^\[auth\]/m.test(config) ? '' : '[auth]\nanonymous = true\n'}${config}`,
+        config: /^\[auth\]/m.test(config) ? config : `${config}\n[auth]\nanonymous = true\n`,
         env: {
           DENREI_SECRET: secret,
           DENREI_NODE_ID: `node-${at + 1}`,

@@ -120,7 +120,7 @@ if what == 'after' or what == 'newest' then
   end
   -- The number of the first of them.
   if what == 'after' then
-    answer[3 + last + 1] = math.max(tonumber(ARGV[8]) + 1, first)
+    answer[3 + last + 1] = math.min(math.max(tonumber(ARGV[8]) + 1, first), head + 1)
   else
     answer[3 + last + 1] = head - last + 1
   end

@@ -62,19 +62,20 @@ if first <= head and now - oldest > age then
 end
 
 local answer = { epoch }
+local clock = whole(now)
 
 if what == 'append' then
   -- ... then of each draft: user and id, weight, message
   for at = 8, #ARGV, 3 do
     local key = ARGV[at]
     local earlier = key ~= '' and redis.call('HGET', hash, 'i' .. key)
-    if earlier then
-      local kept = redis.call('XRANGE', stream, earlier .. '-0', earlier .. '-0')
-      answer[#answer + 1] = { tonumber(earlier), kept[1][2][2] }
+    local kept = earlier and redis.call('XRANGE', stream, earlier .. '-0', earlier .. '-0')[1]
+    if kept then
+      answer[#answer + 1] = { tonumber(earlier), kept[2][2] }
     else
       if first > head then oldest = now end
       head = head + 1
-      redis.call('XADD', stream, id(head), 'm', ARGV[at + 2], 'w', ARGV[at + 1], 't', whole(now), 'k', key)
+      redis.call('XADD', stream, id(head), 'm', ARGV[at + 2], 'w', ARGV[at + 1], 't', clock, 'k', key)
       if key ~= '' then redis.call('HSET', hash, 'i' .. key, whole(head)) end
       weight = weight + tonumber(ARGV[at + 1])
       answer[#answer + 1] = head

@@ -40,6 +40,7 @@ pub struct Joined {
 /// # Errors
 /// A sentence for the operator: the address cannot be understood.
 #[allow(clippy::unused_async, reason = "joining takes a runtime")]
+#[cfg_attr(not(any(feature = "redis", feature = "nats")), allow(unused_variables, reason = "no bus is built in"))]
 pub async fn join(address: &str, options: Options) -> Result<Joined, BusError> {
     match address.split("://").next().unwrap_or_default() {
         #[cfg(feature = "redis")]

@@ -2,39 +2,91 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use bytes::Bytes;
-use denrei_hub::{BusError, Carrying, Channel, Channels, Heard, Hearer, Listen, Listening};
+use denrei_hub::{BusError, Carrying, Channel, Channels, Heard, Hearer, Listen, Listening, random_token};
 use redis::Value;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::ear::{Caught, Ear, Kind, Topic};
 use super::fault;
 use super::leases::unreadable;
-use super::link::answered;
+use super::link::{PATIENCE, answered};
 use super::servers::{Servers, lock};
 
 /// [`Channels`] at these servers. However many listen to a channel here, Redis counts this node once.
+#[derive(Clone)]
 pub(super) struct RedisChannels {
     servers: Servers,
     ear: Arc<Ear>,
     hearers: Arc<Hearers>,
-    numbers: AtomicU64,
+    numbers: Arc<AtomicU64>,
 }
 
 /// Who hears what: by the subscription that brings it.
-type Hearers = Mutex<HashMap<(Kind, Arc<[u8]>), HashMap<u64, Hearer>>>;
+type Hearers = Mutex<HashMap<(Kind, Arc<[u8]>), HashMap<u64, Here>>>;
+
+struct Here {
+    hearer: Hearer,
+    /// What comes before is not for it.
+    begun: bool,
+}
 
 impl RedisChannels {
     pub(super) fn new(servers: &Servers) -> Self {
         let hearers = Arc::new(Hearers::default());
         let catchers = Arc::clone(&hearers);
         let ear = Ear::new(servers, Arc::new(move |caught| hear(&catchers, caught)));
-        Self { servers: servers.clone(), ear: Arc::new(ear), hearers, numbers: AtomicU64::new(0) }
+        Self { servers: servers.clone(), ear: Arc::new(ear), hearers, numbers: Arc::default() }
+    }
+
+    /// Begins a subscription. A [`Listening`] that is dropped before it is confirmed takes itself out.
+    fn listen(&self, topic: Topic, number: u64) -> Carrying<Listening> {
+        let (hearers, ear) = (Arc::downgrade(&self.hearers), Arc::downgrade(&self.ear));
+        let (hearer, listening) = Listening::new(Box::new(End { topic: topic.clone(), number, hearers, ear }));
+        let begun = topic.kind != Kind::Pattern;
+        let mut hearers = lock(&self.hearers);
+        let confirmed = self.ear.subscribe(&topic);
+        hearers.entry((topic.kind, topic.name)).or_default().insert(number, Here { hearer, begun });
+        Box::pin(async move { confirmed.await.map(|()| listening) })
+    }
+
+    /// Has a pattern's subscription begin now.
+    ///
+    /// The servers of a cluster hand one another what is published, so a subscription may bring what was published before
+    /// it. Once a mark that every server publishes now has come by the same way, all of that has, too.
+    async fn begin(&self, topic: &Topic, number: u64) -> Result<(), BusError> {
+        let topology = self.servers.topology().await?;
+        if topology.servers.len() > 1 {
+            let home = topology.server(&topic.name).ok_or_else(|| self.servers.homeless())?;
+            let is_home =
+                |name: &String| topology.server(name.as_bytes()).is_some_and(|server| Arc::ptr_eq(server, home));
+            let mut names = (0..10_000).map(|_| format!("denrei:mark:{}", random_token(20)));
+            let mark = names.find(is_home).ok_or_else(|| self.servers.homeless())?;
+            let mut publish = redis::pipe();
+            publish.cmd("PUBLISH").arg(&mark).arg("");
+            let topic = Topic { kind: Kind::Plain, name: mark.into_bytes().into() };
+            let mut marks = self.listen(topic, self.numbers.fetch_add(1, Ordering::Relaxed)).await?;
+            for server in &topology.servers {
+                server.commands.live().await?.run(&publish).await?;
+            }
+            for _ in &topology.servers {
+                match timeout(PATIENCE, marks.next()).await {
+                    Ok(Some(Heard::Message(..))) => {}
+                    _ => return Err(fault("the servers of the Redis Cluster do not hear one another")),
+                }
+            }
+        }
+        let mut hearers = lock(&self.hearers);
+        let here = hearers.get_mut(&(topic.kind, Arc::clone(&topic.name)));
+        if let Some(here) = here.and_then(|here| here.get_mut(&number)) {
+            here.begun = true;
+        }
+        Ok(())
     }
 }
 
@@ -46,19 +98,15 @@ impl Channels for RedisChannels {
     }
 
     fn subscribe(&self, what: Listen) -> Carrying<Listening> {
-        let topic = topic(&what);
-        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let end = End {
-            topic: topic.clone(),
-            number,
-            hearers: Arc::downgrade(&self.hearers),
-            ear: Arc::downgrade(&self.ear),
-        };
-        let (hearer, listening) = Listening::new(Box::new(end));
-        let confirmed = begin(&self.hearers, &self.ear, topic, number, hearer);
+        let (topic, number) = (topic(&what), self.numbers.fetch_add(1, Ordering::Relaxed));
+        let confirmed = self.listen(topic.clone(), number);
+        if topic.kind != Kind::Pattern {
+            return confirmed;
+        }
+        let channels = self.clone();
         Box::pin(async move {
-            // A listening that is dropped here takes itself out.
-            confirmed.await?;
+            let listening = confirmed.await?;
+            channels.begin(&topic, number).await?;
             Ok(listening)
         })
     }
@@ -111,23 +159,14 @@ impl Drop for End {
     }
 }
 
-fn begin(
-    hearers: &Hearers,
-    ear: &Ear,
-    topic: Topic,
-    number: u64,
-    hearer: Hearer,
-) -> impl Future<Output = Result<(), BusError>> + Send + use<> {
-    let mut hearers = lock(hearers);
-    let confirmed = ear.subscribe(&topic);
-    hearers.entry((topic.kind, topic.name)).or_default().insert(number, hearer);
-    confirmed
-}
-
 fn hear(hearers: &Hearers, caught: Caught) {
     let hearers = lock(hearers);
     match caught {
-        Caught::Lost => hearers.values().flat_map(HashMap::values).for_each(|hearer| hearer.hear(Heard::Lost)),
+        Caught::Lost => {
+            for here in hearers.values().flat_map(HashMap::values).filter(|here| here.begun) {
+                here.hearer.hear(Heard::Lost);
+            }
+        }
         Caught::Message { kind, subscription, channel, payload } => {
             let Some(here) = hearers.get(&(kind, subscription.into())) else { return };
             let Ok(name) = String::from_utf8(channel) else { return };
@@ -135,7 +174,9 @@ fn hear(hearers: &Hearers, caught: Caught) {
                 Kind::Plain | Kind::Pattern => Channel::Plain(name.into()),
                 Kind::Sharded => Channel::Sharded(name.into()),
             };
-            here.values().for_each(|hearer| hearer.hear(Heard::Message(channel.clone(), payload.clone())));
+            for here in here.values().filter(|here| here.begun) {
+                here.hearer.hear(Heard::Message(channel.clone(), payload.clone()));
+            }
         }
     }
 }

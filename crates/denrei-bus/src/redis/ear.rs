@@ -86,6 +86,8 @@ struct Line {
     link: Arc<Link>,
     /// Topics whose subscription may have to change.
     changed: HashSet<Topic>,
+    /// Some of them were another server's: what was said on the way here is lost.
+    moved: bool,
     wake: Arc<Notify>,
     say: mpsc::Sender<Saying>,
     tasks: [JoinHandle<()>; 2],
@@ -229,14 +231,6 @@ impl Shared {
 
     /// Makes the lines those of a topology, and gives each topic to the line of its server.
     fn follow(self: &Arc<Self>, topology: Arc<Topology>) {
-        if self.adopt(topology) {
-            // Not under the lock: who hears it has locks of its own.
-            (self.sink)(Caught::Lost);
-        }
-    }
-
-    /// Says whether there was another topology before.
-    fn adopt(self: &Arc<Self>, topology: Arc<Topology>) -> bool {
         let mut state = lock(&self.state);
         let state = &mut *state;
         state.down = None;
@@ -252,14 +246,16 @@ impl Shared {
                 touched.extend([left, home].into_iter().flatten().map(|line| (line, topic.clone())));
             }
         }
+        let moves = state.topology.replace(topology).is_some();
         for (line, topic) in touched {
             state.touch(&line, &topic);
+            if let Some(line) = state.lines.get_mut(&line) {
+                line.moved |= moves;
+            }
         }
-        let moved = state.topology.replace(topology).is_some();
         for saying in std::mem::take(&mut state.early) {
             self.say(state, saying);
         }
-        moved
     }
 
     /// The servers cannot be found.
@@ -305,7 +301,7 @@ impl Shared {
         };
         let speaking = speak(Arc::downgrade(self), Arc::clone(&link), said);
         let tasks = [tokio::spawn(listener.run()), tokio::spawn(speaking)];
-        Line { link, changed: HashSet::new(), wake, say, tasks }
+        Line { link, changed: HashSet::new(), moved: false, wake, say, tasks }
     }
 }
 
@@ -381,9 +377,9 @@ impl Listener {
         self.touch_all()?;
         let mut restoring = live.before > 0;
         loop {
-            let changes = self.changes(&confirmed)?;
+            let (changes, moved) = self.changes(&confirmed)?;
             if changes.is_empty() {
-                if std::mem::take(&mut restoring) {
+                if std::mem::take(&mut restoring) || moved {
                     (self.shared.upgrade()?.sink)(Caught::Lost);
                 }
                 tokio::select! {
@@ -414,8 +410,9 @@ impl Listener {
         Some(())
     }
 
-    /// What differs between what is wanted and what is confirmed; who waits for what is so already is told.
-    fn changes(&self, confirmed: &HashSet<Topic>) -> Option<Vec<(Topic, bool)>> {
+    /// What differs between what is wanted and what is confirmed, and once that is nothing, whether topics were moved here;
+    /// who waits for what is so already is told.
+    fn changes(&self, confirmed: &HashSet<Topic>) -> Option<(Vec<(Topic, bool)>, bool)> {
         let shared = self.shared.upgrade()?;
         let mut state = lock(&shared.state);
         let state = &mut *state;
@@ -432,7 +429,8 @@ impl Listener {
                 (None, false) => {}
             }
         }
-        Some(changes)
+        let moved = changes.is_empty() && std::mem::take(&mut line.moved);
+        Some((changes, moved))
     }
 
     fn settle(&self, confirmed: &mut HashSet<Topic>, changes: Vec<(Topic, bool)>, answers: Vec<Value>) -> Option<()> {

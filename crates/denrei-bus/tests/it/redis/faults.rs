@@ -6,7 +6,7 @@ use bytes::Bytes;
 use denrei_hub::{Channel, Heard, Inbound, Listen, LogError, Seq, Span, Subject};
 
 use super::proxy::Proxy;
-use super::server::Server;
+use super::server::{Cluster, Server};
 use super::{append, draft, eventually, joined, name, room, submit, within};
 
 #[tokio::test]
@@ -133,4 +133,32 @@ async fn a_link_that_swallows_bytes_is_given_up() {
     assert_eq!(within(near.bus.receive()).await, Inbound::Message(subject, Bytes::from_static(b"again")));
     within(far.channels.publish(&channel, Bytes::from_static(b"again"))).await.expect("Redis is there");
     assert_eq!(within(listening.next()).await, Some(Heard::Message(channel, Bytes::from_static(b"again"))));
+}
+
+#[tokio::test]
+async fn a_room_whose_slot_moves_is_heard_where_it_went() {
+    let cluster = Cluster::start();
+    let (one, other) = (joined(&cluster.address()), joined(&cluster.address()));
+    let subject = Subject::Room(name("x"));
+    within(one.bus.subscribe(&subject)).await.expect("Redis is there");
+    let slot = cluster.0[0].ask("CLUSTER KEYSLOT denrei:b:r:eA");
+    let slot = slot.trim().trim_start_matches(':');
+    let is_home = |server: &&Server| server.ask("PUBSUB SHARDNUMSUB denrei:b:r:eA").contains(":1");
+    let home = cluster.0.iter().find(is_home).expect("somebody has it").port;
+    let goal = cluster.0.iter().find(|server| server.port != home).expect("there are three");
+    let id = goal.ask("CLUSTER MYID");
+    let id = id.lines().nth(1).expect("an id");
+    let mut servers: Vec<_> = cluster.0.iter().collect();
+    servers.sort_by_key(|server| server.port != goal.port);
+    for server in servers {
+        assert_eq!(server.ask(&format!("CLUSTER SETSLOT {slot} NODE {id}")).trim(), "+OK");
+    }
+    assert_eq!(within(one.bus.receive()).await, Inbound::Lost);
+    let heard = eventually("a message after the move", async || {
+        other.bus.publish(&subject, Bytes::from_static(b"moved"));
+        let heard = tokio::time::timeout(Duration::from_millis(200), one.bus.receive()).await.ok();
+        heard.filter(|heard| *heard != Inbound::Lost)
+    });
+    assert_eq!(heard.await, Inbound::Message(subject, Bytes::from_static(b"moved")));
+    assert!(is_home(&goal), "it is subscribed where its slot is");
 }

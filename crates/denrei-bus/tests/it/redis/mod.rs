@@ -3,6 +3,7 @@
 mod faults;
 mod laws;
 mod proxy;
+mod rates;
 mod rooms;
 mod server;
 

@@ -55,10 +55,7 @@ impl Server {
 
     /// What it answers to one line.
     pub(super) fn ask(&self, line: &str) -> String {
-        let mut stream = match TcpStream::connect(("127.0.0.1", self.port)) {
-            Ok(stream) => stream,
-            Err(_) => return String::new(),
-        };
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return String::new() };
         let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
         let mut answer = vec![0; 64 * 1024];
         let read =

@@ -225,7 +225,7 @@ impl Cluster {
         }
         let known = lock(&self.others).insert(node.id.clone(), (node.clone(), Instant::now()));
         if known.is_none_or(|(known, _)| known.run != node.run) {
-            tracing::info!(node = %node.id, address = node.address.as_deref(), "a node has come");
+            tracing::info!(node = %node.id, at = node.address.as_deref(), "a node has come");
             // It need not wait for the next beat to know this one.
             self.say(&Subject::Node(node.id), &NodeMessage::Alive(self.node.clone()));
         }

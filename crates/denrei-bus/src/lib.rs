@@ -1,5 +1,8 @@
 //! Redis and NATS between nodes. Each is a folder and a feature, and gives all five of the hub's seams.
 
+#[cfg(feature = "nats")]
+mod nats;
+
 use std::sync::Arc;
 
 use denrei_hub::{Bus, BusError, Channels, Classes, Leases, Log, Name, Shelf};
@@ -31,13 +34,20 @@ pub struct Joined {
     pub channels: Arc<dyn Channels>,
 }
 
-/// Joins the nodes at an address: `redis://`, `rediss://` or `nats://`, several with commas in between. A broker that is
-/// down does not fail this: it is tried for as long as the server runs.
+/// Joins the nodes at an address: `redis://`, `rediss://` or `nats://` (NATS with TLS: `tls://`), several with commas in
+/// between. A broker that is down does not fail this: it is tried for as long as the server runs.
 ///
 /// # Errors
 /// A sentence for the operator: the address cannot be understood.
 #[allow(clippy::unused_async, reason = "joining takes a runtime")]
-pub async fn join(address: &str, _options: Options) -> Result<Joined, BusError> {
+#[allow(unused_variables, reason = "without features there is nothing to join")]
+pub async fn join(address: &str, options: Options) -> Result<Joined, BusError> {
     let scheme = address.split("://").next().unwrap_or_default();
-    Err(BusError(format!("{scheme:?} is no kind of bus: it is redis://, rediss:// or nats://").into()))
+    match scheme {
+        #[cfg(feature = "nats")]
+        "nats" | "tls" => nats::join(address, options).await,
+        _ => {
+            Err(BusError(format!("{scheme:?} is no kind of bus: it is redis://, rediss://, nats:// or tls://").into()))
+        }
+    }
 }

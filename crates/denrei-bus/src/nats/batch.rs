@@ -137,7 +137,10 @@ mod tests {
     fn what_was_written_is_read() {
         let (header, events) = Header::read_all(&written()).expect("a batch");
         assert_eq!((header.token, header.at, header.first, header.head()), (1, 2, 41, 41));
-        assert_eq!((events[0].event.as_str(), &*events[0].payload, events[0].timestamp), ("reaction", &b"{\"a\":1}"[..], 7));
+        assert_eq!(
+            (events[0].event.as_str(), &*events[0].payload, events[0].timestamp),
+            ("reaction", &b"{\"a\":1}"[..], 7)
+        );
     }
 
     #[test]

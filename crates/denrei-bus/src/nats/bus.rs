@@ -182,7 +182,7 @@ impl Outbox {
     /// when that was not possible.
     fn apologize(&self, link: &Link, prefix: &str, on: Option<&Subject>) -> bool {
         let mut dropped = lock(&self.dropped);
-        let mut tell = |subject| self.send(link, subject, Some(DROPPED.into()), Bytes::new()).is_ok();
+        let tell = |subject| self.send(link, subject, Some(DROPPED.into()), Bytes::new()).is_ok();
         match on {
             Some(subject) => {
                 if dropped.subjects.contains(subject) && tell(written(prefix, subject)) {

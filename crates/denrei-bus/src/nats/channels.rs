@@ -53,7 +53,8 @@ impl NatsChannels {
                 Ok(format!("{}.s.{}", self.prefix, token(name)).into())
             }
             Channel::Sharded(name) => {
-                let sentence = format!("a channel's name of {} bytes is not between 1 and {}", name.len(), Self::LONGEST);
+                let sentence =
+                    format!("a channel's name of {} bytes is not between 1 and {}", name.len(), Self::LONGEST);
                 Err(BusError(sentence.into()))
             }
         }
@@ -91,9 +92,8 @@ impl Channels for NatsChannels {
     fn subscribe(&self, what: Listen) -> Carrying<Listening> {
         let begun = match &what {
             Listen::To(channel) => self.subject(channel),
-            Listen::Below(prefix) => below(prefix).map_err(|fault| {
-                BusError(format!("NATS has no channels below {:?}: {fault}", shown(prefix)).into())
-            }),
+            Listen::Below(prefix) => below(prefix)
+                .map_err(|fault| BusError(format!("NATS has no channels below {:?}: {fault}", shown(prefix)).into())),
         };
         let begun = begun.and_then(|subject| Ok(self.link.subscribe(subject)?));
         let begun = begun.map(|subscriber| {
@@ -285,8 +285,25 @@ mod tests {
         }
         let long = "a".repeat(1025);
         for name in [
-            "", ".", "a.", ".a", "a..b", "a b", "a\tb", "a\r\nPUB x 0\r\n", "*", "a.*", ">", "a.>", "a*", "$SYS.x", "$JS.API",
-            "_INBOX.x", "denrei", "denrei.b.nodes", &long,
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "a b",
+            "a\tb",
+            "a\r\nPUB x 0\r\n",
+            "*",
+            "a.*",
+            ">",
+            "a.>",
+            "a*",
+            "$SYS.x",
+            "$JS.API",
+            "_INBOX.x",
+            "denrei",
+            "denrei.b.nodes",
+            &long,
         ] {
             assert!(fault(name, "denrei").is_some(), "{name:?}");
         }

@@ -5,11 +5,13 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::{HeaderMap, Message, StatusCode};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use denrei_hub::{BusError, LogError};
 use futures_util::StreamExt;
@@ -27,6 +29,8 @@ pub(super) struct Stream {
     life: AtomicU64,
     /// When the server says it was made: another time is another stream.
     created: Mutex<String>,
+    /// It has replicas, of which some may be behind.
+    replicated: AtomicBool,
     making: tokio::sync::Mutex<()>,
 }
 
@@ -66,17 +70,14 @@ pub(super) enum StreamError {
     /// JetStream is not there.
     Missing,
     /// What the server says.
-    Refused { code: u64, why: Arc<str> },
+    Refused {
+        code: u64,
+        why: Arc<str>,
+    },
 }
 
 impl Stream {
-    pub(super) fn new(
-        link: &Arc<Link>,
-        name: String,
-        subjects: &str,
-        storage: Storage,
-        limits: Limits,
-    ) -> Arc<Self> {
+    pub(super) fn new(link: &Arc<Link>, name: String, subjects: &str, storage: Storage, limits: Limits) -> Arc<Self> {
         let config = json!({
             "name": name,
             "subjects": [subjects],
@@ -98,6 +99,7 @@ impl Stream {
             seen: AtomicU64::new(0),
             life: AtomicU64::new(0),
             created: Mutex::default(),
+            replicated: AtomicBool::new(false),
             making: tokio::sync::Mutex::new(()),
         })
     }
@@ -144,6 +146,7 @@ impl Stream {
             Err(error) => return Err(error),
         };
         *self.created() = info["created"].as_str().unwrap_or_default().to_owned();
+        self.replicated.store(info["config"]["num_replicas"].as_u64().unwrap_or(1) > 1, Ordering::Release);
         Ok(())
     }
 
@@ -172,7 +175,7 @@ impl Stream {
                 grows = true;
             }
         }
-        if config["allow_direct"] != true {
+        if config["allow_direct"] != true && config["num_replicas"].as_u64().unwrap_or(1) <= 1 {
             config["allow_direct"] = true.into();
             grows = true;
         }
@@ -180,12 +183,7 @@ impl Stream {
     }
 
     /// Writes a message, if the last one on its subject has this number, 0 for none; says its number.
-    pub(super) async fn write(
-        &self,
-        subject: &str,
-        expected: Option<u64>,
-        payload: Bytes,
-    ) -> Result<u64, StreamError> {
+    pub(super) async fn write(&self, subject: &str, expected: Option<u64>, payload: Bytes) -> Result<u64, StreamError> {
         const WRONG_LAST: u64 = 10_071;
         let headers = expected.map(|expected| {
             let mut headers = HeaderMap::new();
@@ -207,13 +205,36 @@ impl Stream {
 
     /// The last message on a subject.
     pub(super) async fn last(&self, subject: &str) -> Result<Option<Stored>, StreamError> {
+        if self.replicated.load(Ordering::Acquire) {
+            return self.from_leader(&json!({ "last_by_subj": subject })).await;
+        }
         self.direct(format!("$JS.API.DIRECT.GET.{}.{subject}", self.name), Bytes::new()).await
     }
 
     /// The message of a number.
     pub(super) async fn at(&self, sequence: u64) -> Result<Option<Stored>, StreamError> {
-        let wanted = json!({ "seq": sequence }).to_string();
-        self.direct(format!("$JS.API.DIRECT.GET.{}", self.name), wanted.into()).await
+        let wanted = json!({ "seq": sequence });
+        if self.replicated.load(Ordering::Acquire) {
+            return self.from_leader(&wanted).await;
+        }
+        self.direct(format!("$JS.API.DIRECT.GET.{}", self.name), wanted.to_string().into()).await
+    }
+
+    /// Every replica answers a direct request; only the leader is sure to have what was written last.
+    async fn from_leader(&self, wanted: &Value) -> Result<Option<Stored>, StreamError> {
+        const NO_MESSAGE: u64 = 10_037;
+        let answer = match self.api("STREAM.MSG.GET", wanted).await {
+            Ok(answer) => answer,
+            Err(StreamError::Refused { code: NO_MESSAGE, .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let message = &answer["message"];
+        // Without a payload there is no such field.
+        let payload = BASE64_STANDARD.decode(message["data"].as_str().unwrap_or_default());
+        match (message["seq"].as_u64(), message["time"].as_str().and_then(micros), payload) {
+            (Some(sequence), Some(at), Ok(payload)) => Ok(Some(Stored { sequence, payload: payload.into(), at })),
+            _ => Err(unreadable(&Value::Null)),
+        }
     }
 
     async fn direct(&self, subject: String, wanted: Bytes) -> Result<Option<Stored>, StreamError> {
@@ -411,7 +432,9 @@ mod tests {
         assert_eq!(micros("1970-01-01T00:00:00Z"), Some(0));
         assert_eq!(micros("2000-02-29T12:00:00.5Z"), Some(951_825_600_500_000));
         assert_eq!(micros("2026-11-21T18:08:47.123456789Z"), Some(1_795_284_527_123_456));
-        for wrong in ["", "Z", "2026-11-21", "2026-11-21T18:08:47", "2026-13-21T18:08:47Z", "a-b-cTd:e:fZ", "1-1-1T1:1:1Z"] {
+        for wrong in
+            ["", "Z", "2026-11-21", "2026-11-21T18:08:47", "2026-13-21T18:08:47Z", "a-b-cTd:e:fZ", "1-1-1T1:1:1Z"]
+        {
             assert_eq!(micros(wrong), None, "{wrong}");
         }
     }

@@ -48,44 +48,32 @@ impl NatsLeases {
         format!("{}.g.t.{}", self.prefix, token(thing.as_str()))
     }
 
-    async fn find(&self, subject: &str) -> Result<(u64, Option<Found>), StreamError> {
-        let now = self.clock.now().await?;
-        let found = self.stream().last(subject).await?.and_then(|stored| Found::read(&stored, now));
-        Ok((now, found))
-    }
-
-    async fn write(&self, subject: &str, record: &Record, expected: u64) -> Result<(), StreamError> {
-        let bytes = rmp_serde::to_vec(record).expect("a record is plain data, and a Vec takes it all");
-        self.stream().write(subject, Some(expected), bytes.into()).await.map(drop)
-    }
-
-    async fn take(&self, subject: &str, lasts: u64) -> Result<Option<Grant>, StreamError> {
-        let (now, found) = self.find(subject).await?;
-        let (expected, last) = match &found {
-            Some(found) if found.good => return Ok(None),
-            Some(found) => (found.sequence, found.record.fence),
-            None => (0, 0),
-        };
-        // By the server's clock, so that fences grow also when it has lost or let go of what was there.
-        let grant = Grant::new(now.max(last + 1));
-        let record = Record { token: Arc::clone(&grant.token), fence: grant.fence, lasts };
-        self.write(subject, &record, expected).await?;
-        Ok(Some(grant))
-    }
-
-    async fn renew(&self, subject: &str, grant: &Grant, lasts: u64) -> Result<bool, StreamError> {
-        let (_, found) = self.find(subject).await?;
-        let Some(found) = found.filter(|found| found.good && found.is_of(grant)) else { return Ok(false) };
-        self.write(subject, &Record { lasts, ..found.record }, found.sequence).await?;
-        Ok(true)
-    }
-
-    async fn give_back(&self, subject: &str, grant: &Grant) -> Result<(), StreamError> {
-        let (_, found) = self.find(subject).await?;
-        match found.filter(|found| found.is_of(grant)) {
-            Some(found) => self.write(subject, &Record { lasts: 0, ..found.record }, found.sequence).await,
-            None => Ok(()),
+    /// Writes what is decided about a thing, if anything, on what is known of it and the server's time. Looks again when
+    /// somebody else was faster, some times.
+    async fn change(
+        &self,
+        subject: &str,
+        decide: impl Fn(u64, Option<&Found>) -> Option<Record>,
+    ) -> Result<Option<Record>, StreamError> {
+        for _ in 0..5 {
+            let now = self.clock.now().await?;
+            let found = self.stream().last(subject).await?.and_then(|stored| Found::read(&stored, now));
+            let Some(record) = decide(now, found.as_ref()) else { return Ok(None) };
+            let bytes = rmp_serde::to_vec(&record).expect("a record is plain data, and a Vec takes it all");
+            let expected = found.map_or(0, |found| found.sequence);
+            match self.stream().write(subject, Some(expected), bytes.into()).await {
+                Ok(_) => return Ok(Some(record)),
+                Err(StreamError::Conflict) => {}
+                Err(error) => return Err(error),
+            }
         }
+        Err(StreamError::Conflict)
+    }
+}
+
+impl Record {
+    fn lasting(&self, lasts: u64) -> Self {
+        Self { token: Arc::clone(&self.token), fence: self.fence, lasts }
     }
 }
 
@@ -107,10 +95,20 @@ impl Leases for NatsLeases {
         let (this, subject) = (self.clone(), self.subject(thing));
         Box::pin(async move {
             let lasts = checked(lasts)?;
-            match retry(async || NatsLeases::take(&this, &subject, lasts).await).await {
+            let token = Grant::new(0).token;
+            let record = |now: u64, found: Option<&Found>| match found {
+                Some(found) if found.good => None,
+                found => {
+                    let last = found.map_or(0, |found| found.record.fence);
+                    // By the server's clock, so that fences grow also when it has lost or let go of what was there.
+                    Some(Record { token: Arc::clone(&token), fence: now.max(last.saturating_add(1)), lasts })
+                }
+            };
+            match this.change(&subject, record).await {
+                Ok(record) => Ok(record.map(|record| Grant { token: record.token, fence: record.fence })),
                 // Others want it, too, and one of them has it.
                 Err(StreamError::Conflict) => Ok(None),
-                other => Ok(other?),
+                Err(error) => Err(error.into()),
             }
         })
     }
@@ -119,25 +117,23 @@ impl Leases for NatsLeases {
         let (this, subject, grant) = (self.clone(), self.subject(thing), grant.clone());
         Box::pin(async move {
             let lasts = checked(lasts)?;
-            Ok(retry(async || NatsLeases::renew(&this, &subject, &grant, lasts).await).await?)
+            let renewed = |_, found: Option<&Found>| {
+                found.filter(|found| found.good && found.is_of(&grant)).map(|found| found.record.lasting(lasts))
+            };
+            Ok(this.change(&subject, renewed).await?.is_some())
         })
     }
 
     fn give_back(&self, thing: &Name, grant: &Grant) -> Leasing<()> {
         let (this, subject, grant) = (self.clone(), self.subject(thing), grant.clone());
-        Box::pin(async move { Ok(retry(async || NatsLeases::give_back(&this, &subject, &grant).await).await?) })
+        Box::pin(async move {
+            let free = |_, found: Option<&Found>| {
+                found.filter(|found| found.is_of(&grant)).map(|found| found.record.lasting(0))
+            };
+            this.change(&subject, free).await?;
+            Ok(())
+        })
     }
-}
-
-/// Looks again when somebody else was faster, some times.
-async fn retry<T>(mut attempt: impl AsyncFnMut() -> Result<T, StreamError>) -> Result<T, StreamError> {
-    for _ in 0..4 {
-        match attempt().await {
-            Err(StreamError::Conflict) => {}
-            other => return other,
-        }
-    }
-    attempt().await
 }
 
 fn checked(lasts: Duration) -> Result<u64, BusError> {

@@ -11,8 +11,8 @@
 //! write and its answer, what was refused as unavailable may be there. Who tries again with the same client id gets it.
 
 use std::any::Any;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,7 +29,7 @@ use super::batch::{Event, Header};
 use super::jetstream::{Limits, Storage, Stored, Stream, StreamError};
 use super::link::{Failure, Link, Task};
 use super::ring::{Fate, Place, Plan, Step, index};
-use super::room::{Room, Rooms, Waiting, Worker, today};
+use super::room::{Answer, Room, Rooms, Waiting, Worker, today};
 
 pub(super) struct NatsLog {
     inner: Arc<Inner>,
@@ -86,7 +86,8 @@ impl Log for NatsLog {
         let bytes = draft.payload.len();
         let limit = self.inner.stream.link().largest().saturating_sub(Inner::ENVELOPE);
         if bytes > limit {
-            let sentence = format!("a message of {bytes} bytes exceeds the limit of {limit} that the NATS server takes");
+            let sentence =
+                format!("a message of {bytes} bytes exceeds the limit of {limit} that the NATS server takes");
             return done(Err(LogError::Full(sentence.into())));
         }
         let admitted = self.inner.rooms.admit(bytes).and_then(|place| Ok((place, self.inner.rooms.room(&draft.room)?)));
@@ -94,7 +95,8 @@ impl Log for NatsLog {
             Ok(admitted) => admitted,
             Err(full) => return done(Err(full)),
         };
-        if room.enqueue(Waiting { draft, done, _place: place }) == Worker::Wanted {
+        let answer = Answer { done, _place: place };
+        if room.enqueue(Waiting { draft, answer }) == Worker::Wanted {
             self.inner.runtime.spawn(Arc::clone(&self.inner).work(room));
         }
     }
@@ -152,21 +154,21 @@ impl Inner {
     async fn work(self: Arc<Self>, room: Arc<Room>) {
         loop {
             let permit = self.writers.acquire().await;
-            let batch = room.next();
-            if batch.is_empty() {
+            let (drafts, answers) = room.next();
+            if drafts.is_empty() {
                 return;
             }
-            match self.write(&room, &batch).await {
+            match self.write(&room, &drafts).await {
                 Ok(outcomes) => {
-                    for (waiting, outcome) in batch.into_iter().zip(outcomes) {
-                        (waiting.done)(Ok(outcome));
+                    for (answer, outcome) in answers.into_iter().zip(outcomes) {
+                        (answer.done)(Ok(outcome));
                     }
                     self.tidy(&room).await;
                 }
                 Err(error) => {
                     // Those behind them would wait as long for the same answer.
-                    for waiting in batch.into_iter().chain(room.rest()) {
-                        (waiting.done)(Err(error.clone()));
+                    for answer in answers.into_iter().chain(room.rest()) {
+                        (answer.done)(Err(error.clone()));
                     }
                 }
             }
@@ -175,7 +177,7 @@ impl Inner {
     }
 
     /// Writes some drafts as one message; says what became of each.
-    async fn write(&self, room: &Room, batch: &[Waiting]) -> Result<Vec<Appended>, LogError> {
+    async fn write(&self, room: &Room, drafts: &[Draft]) -> Result<Vec<Appended>, LogError> {
         let deadline = Instant::now() + Self::PATIENCE;
         let mut token = random_number();
         let mut expected = None;
@@ -185,7 +187,7 @@ impl Inner {
             let planned = {
                 let mut ring = room.ring();
                 ring.expire(today());
-                ring.plan(life, batch)
+                ring.plan(life, drafts)
             };
             let Some(plan) = planned else {
                 self.look(room).await?;
@@ -198,8 +200,8 @@ impl Inner {
             if let Some(pause) = room.turn().filter(|_| conflicts == 0) {
                 tokio::time::sleep(pause).await;
             }
-            match self.attempt(room, life, batch, &plan, token).await {
-                Ok(()) => match self.outcomes(room, life, batch, &plan).await {
+            match self.attempt(room, life, drafts, &plan, token).await {
+                Ok(()) => match self.outcomes(room, life, drafts, &plan).await {
                     Ok(outcomes) => return Ok(outcomes),
                     Err(Again::Failed(error)) => return Err(error),
                     // Only of repeated messages: nothing was written.
@@ -217,7 +219,7 @@ impl Inner {
             }
             self.look(room).await?;
             if room.ring().has(token) {
-                match self.outcomes(room, life, batch, &plan).await {
+                match self.outcomes(room, life, drafts, &plan).await {
                     Ok(outcomes) => return Ok(outcomes),
                     Err(Again::Failed(error)) => return Err(error),
                     Err(Again::Stale) => {
@@ -245,19 +247,18 @@ impl Inner {
         &self,
         room: &Room,
         life: u64,
-        batch: &[Waiting],
+        drafts: &[Draft],
         plan: &Plan,
         token: u64,
     ) -> Result<(), StreamError> {
-        let drafts = batch.iter().map(|waiting| &waiting.draft);
-        let new: Vec<_> =
-            drafts.zip(&plan.fates).filter(|(_, fate)| matches!(fate, Fate::New(_))).map(|(draft, _)| draft).collect();
-        if new.is_empty() {
+        let fates = drafts.iter().zip(&plan.fates);
+        let new = fates.filter(|(_, fate)| matches!(fate, Fate::New(_))).map(|(draft, _)| draft);
+        let events: Vec<_> = new.map(Event::of).collect();
+        if events.is_empty() {
             return Ok(());
         }
         let Place { epoch, head, last, .. } = &plan.place;
-        let header = Header { token, at: today(), epoch: epoch.clone(), first: head + 1, count: new.len() as u64 };
-        let events: Vec<_> = new.into_iter().map(Event::of).collect();
+        let header = Header { token, at: today(), epoch: epoch.clone(), first: head + 1, count: events.len() as u64 };
         let written = header.write(&events);
         let begun = Instant::now();
         let sequence = self.stream.write(&room.subject, Some(*last), written).await?;
@@ -267,15 +268,15 @@ impl Inner {
     }
 
     /// What became of drafts whose new ones were written.
-    async fn outcomes(&self, room: &Room, life: u64, batch: &[Waiting], plan: &Plan) -> Result<Vec<Appended>, Again> {
+    async fn outcomes(&self, room: &Room, life: u64, drafts: &[Draft], plan: &Plan) -> Result<Vec<Appended>, Again> {
         let begin = plan.place.head + 1;
-        let mut new: Vec<Arc<Message>> = Vec::with_capacity(batch.len());
-        let mut outcomes = Vec::with_capacity(batch.len());
-        for (waiting, fate) in batch.iter().zip(&plan.fates) {
+        let mut new: Vec<Arc<Message>> = Vec::with_capacity(drafts.len());
+        let mut outcomes = Vec::with_capacity(drafts.len());
+        for (draft, fate) in drafts.iter().zip(&plan.fates) {
             outcomes.push(match *fate {
                 Fate::New(number) => {
                     let position = Position { epoch: plan.place.epoch.clone(), seq: Seq(number) };
-                    new.push(Arc::new(waiting.draft.clone().assigned(position)));
+                    new.push(Arc::new(draft.clone().assigned(position)));
                     Appended { message: Arc::clone(&new[new.len() - 1]), duplicate: false }
                 }
                 Fate::Repeats(number) => {
@@ -380,6 +381,10 @@ impl Inner {
             };
             match self.stream.scan(&room.subject, from, taken).await {
                 _ if unread => return Err(unreadable()),
+                Ok(()) if room.ring().place(life).is_some_and(|place| place.last >= last.sequence) => {
+                    return Ok((life, Some(last)));
+                }
+                // It went while it was read.
                 Ok(()) => {}
                 Err(StreamError::Link(Failure::Nobody)) => self.stream.doubt(),
                 Err(error) => return Err(error.into()),
@@ -396,7 +401,9 @@ impl Inner {
             Step::Known => {}
             Step::Beyond => {
                 // What another call has read since may be newer than `last`.
-                return Ok(ring.place(life).is_some_and(|place| place.last > last.sequence && place.epoch == header.epoch));
+                return Ok(ring
+                    .place(life)
+                    .is_some_and(|place| place.last > last.sequence && place.epoch == header.epoch));
             }
             Step::Next | Step::Begins => {
                 let (header, events) = Header::read_all(&last.payload).ok_or_else(unreadable)?;
@@ -494,13 +501,7 @@ async fn give_turns(link: Arc<Link>, inner: Weak<Inner>) {
 }
 
 /// The events of a message of the stream, from a number on; stale when it holds others than it is thought to.
-fn read_part(
-    room: &Room,
-    payload: &[u8],
-    epoch: &Epoch,
-    from: u64,
-    count: usize,
-) -> Result<Vec<Arc<Message>>, Again> {
+fn read_part(room: &Room, payload: &[u8], epoch: &Epoch, from: u64, count: usize) -> Result<Vec<Arc<Message>>, Again> {
     let (header, events) = Header::read_all(payload).ok_or_else(|| Again::Failed(unreadable()))?;
     let skipped = from.checked_sub(header.first).and_then(|skipped| usize::try_from(skipped).ok());
     let skipped = skipped.filter(|_| header.epoch == *epoch).ok_or(Again::Stale)?;

@@ -64,9 +64,7 @@ fn checked(prefix: &str) -> Result<&str, BusError> {
     if (1..=64).contains(&prefix.len()) && prefix.bytes().all(allowed) {
         return Ok(prefix);
     }
-    Err(BusError(
-        format!("the prefix {prefix:?} does not fit NATS: it has 1 to 64 letters, digits, - and _").into(),
-    ))
+    Err(BusError(format!("the prefix {prefix:?} does not fit NATS: it has 1 to 64 letters, digits, - and _").into()))
 }
 
 /// Where the servers are, and how to log in; the same way at all of them, also at those that they tell of.

@@ -235,12 +235,11 @@ impl Ring {
     }
 
     /// Says what becomes of drafts that are appended now; none when the room is not known.
-    pub(super) fn plan(&self, life: u64, drafts: &[impl AsRef<Draft>]) -> Option<Plan> {
+    pub(super) fn plan(&self, life: u64, drafts: &[Draft]) -> Option<Plan> {
         let place = self.place(life)?.clone();
         let mut next = place.head + 1;
         let mut new: HashMap<Key, u64> = HashMap::new();
         let fates = drafts.iter().map(|draft| {
-            let draft = draft.as_ref();
             let key = draft.id.clone().map(|id| (draft.user.clone(), id));
             if let Some(number) = key.as_ref().and_then(|key| self.ids.get(key).or_else(|| new.get(key))) {
                 return Fate::Repeats(*number);
@@ -329,11 +328,7 @@ pub(super) fn indexed(message: &Message, id: Option<&Name>) -> (usize, Option<Ke
 }
 
 /// What stored events are in the index.
-pub(super) fn index(
-    room: &Name,
-    header: &Header,
-    events: Vec<Event>,
-) -> impl Iterator<Item = (usize, Option<Key>)> {
+pub(super) fn index(room: &Name, header: &Header, events: Vec<Event>) -> impl Iterator<Item = (usize, Option<Key>)> {
     (header.first..).zip(events).map(|(number, event)| {
         let id = event.id.clone();
         let position = Position { epoch: header.epoch.clone(), seq: Seq(number) };

@@ -38,14 +38,13 @@ struct Turns {
 /// A draft, and who wants to know what became of it.
 pub(super) struct Waiting {
     pub(super) draft: Draft,
-    pub(super) done: Done,
-    pub(super) _place: Ticket,
+    pub(super) answer: Answer,
 }
 
-impl AsRef<Draft> for Waiting {
-    fn as_ref(&self) -> &Draft {
-        &self.draft
-    }
+/// Who wants to know what became of a draft.
+pub(super) struct Answer {
+    pub(super) done: Done,
+    pub(super) _place: Ticket,
 }
 
 #[derive(Default)]
@@ -80,7 +79,7 @@ impl Room {
     }
 
     /// Those whose turn it is; without any, the worker's work is done.
-    pub(super) fn next(&self) -> Vec<Waiting> {
+    pub(super) fn next(&self) -> (Vec<Draft>, Vec<Answer>) {
         let mut queue = lock(&self.queue);
         let mut bytes = 0;
         let fits = |waiting: &&Waiting| {
@@ -90,12 +89,12 @@ impl Room {
         };
         let count = queue.waiting.iter().take(Self::EVENTS).take_while(fits).count();
         queue.working = count > 0;
-        queue.waiting.drain(..count).collect()
+        queue.waiting.drain(..count).map(|waiting| (waiting.draft, waiting.answer)).unzip()
     }
 
     /// All that wait.
-    pub(super) fn rest(&self) -> VecDeque<Waiting> {
-        std::mem::take(&mut lock(&self.queue).waiting)
+    pub(super) fn rest(&self) -> Vec<Answer> {
+        lock(&self.queue).waiting.drain(..).map(|waiting| waiting.answer).collect()
     }
 
     pub(super) fn took(&self, time: Duration) {
@@ -163,7 +162,7 @@ impl Rooms {
     /// Finds a room, and holds it.
     pub(super) fn hold(&self, name: &RoomName) -> Option<Hold> {
         // Under the lock: nobody lets go of it in between.
-        let hold = |room: &Room| drop(room.holds.fetch_add(1, Ordering::AcqRel));
+        let hold = |room: &Room| _ = room.holds.fetch_add(1, Ordering::AcqRel);
         self.find(name, hold).ok().map(Hold)
     }
 

@@ -2,7 +2,8 @@ use super::{Login, Servers, checked, token};
 
 #[test]
 fn addresses_and_how_to_log_in_are_read() {
-    let servers = Servers::parse("nats://al%40ice:p%2Fw@one:4222, two,tls://three:7").map_err(|error| error.to_string());
+    let servers =
+        Servers::parse("nats://al%40ice:p%2Fw@one:4222, two,tls://three:7").map_err(|error| error.to_string());
     let servers = servers.expect("an address");
     let addresses: Vec<_> = servers.addresses.iter().map(|server| (server.host(), server.port())).collect();
     assert_eq!(addresses, [("one", 4222), ("two", 4222), ("three", 7)]);
@@ -14,7 +15,9 @@ fn addresses_and_how_to_log_in_are_read() {
 
 #[test]
 fn an_address_that_is_none_is_refused_without_showing_it() {
-    for address in ["nats://", "nats://user:secret@", "nats://one,redis://user:secret@two", "nats://one,,two", "ws://one"] {
+    for address in
+        ["nats://", "nats://user:secret@", "nats://one,redis://user:secret@two", "nats://one,,two", "ws://one"]
+    {
         let Err(error) = Servers::parse(address) else { panic!("{address} was taken") };
         assert!(!error.to_string().contains("secret"), "{error}");
     }

@@ -61,7 +61,8 @@ impl Server {
 
 /// Joins without waiting for a server, which must not be needed.
 fn node_at(address: &str, number: usize, classes: Classes) -> Joined {
-    let options = Options { node: name(&format!("node {number}")), prefix: "denrei".into(), classes: Arc::new(classes) };
+    let options =
+        Options { node: name(&format!("node {number}")), prefix: "denrei".into(), classes: Arc::new(classes) };
     join(address, options).now_or_never().expect("joining waits for nothing").expect("the address is fine")
 }
 

@@ -148,7 +148,8 @@ async fn a_held_room_keeps_its_epoch_and_another_does_not() {
 async fn hostile_names_are_rooms_like_others() {
     let server = Server::start();
     let (one, other) = (server.node(1).log, server.node(2).log);
-    let names = ["*", ">", "a.*", "a.>", "$JS.API.>", "_INBOX.a", "a b", "a..b", ".", "é", "\u{202e}", "../a", "A", "a"];
+    let names =
+        ["*", ">", "a.*", "a.>", "$JS.API.>", "_INBOX.a", "a b", "a..b", ".", "é", "\u{202e}", "../a", "A", "a"];
     let long = "é".repeat(127);
     let rooms: Vec<_> = names.into_iter().chain([&*long]).map(name).collect();
     for room in &rooms {

@@ -76,7 +76,8 @@ async fn measure_the_log() {
     println!("log: {:.2?} for another", begun.elapsed());
     let both = room("both");
     let begun = Instant::now();
-    let answers: Vec<_> = (0..4000).map(|at| submit(if at % 2 == 0 { &one } else { &other }, draft(&both, "1"))).collect();
+    let answers: Vec<_> =
+        (0..4000).map(|at| submit(if at % 2 == 0 { &one } else { &other }, draft(&both, "1"))).collect();
     for answer in answers {
         answer.await.expect("the log takes it");
     }

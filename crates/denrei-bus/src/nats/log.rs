@@ -350,9 +350,19 @@ impl Inner {
     async fn look(&self, room: &Room) -> Result<(u64, Option<Stored>), LogError> {
         for _ in 0..Self::LOOKS {
             let life = self.stream.ensure().await?;
+            let known = room.ring().place(life).map_or(0, |place| place.last);
             let last = match self.stream.last(&room.subject).await {
+                // Numbers of a stream only grow: another node has made it anew.
+                Ok(Some(last)) if last.sequence < known => {
+                    self.stream.doubt();
+                    continue;
+                }
                 Ok(Some(last)) => last,
                 Ok(None) => match self.begin(&room.subject).await {
+                    Ok((sequence, _)) if sequence <= known => {
+                        self.stream.doubt();
+                        continue;
+                    }
                     Ok((sequence, header)) => {
                         room.ring().take_in(life, sequence, &header, std::iter::empty());
                         return Ok((life, None));

@@ -135,7 +135,7 @@ async fn within<T>(what: &str, answer: impl Future<Output = T>) -> T {
 /// Tries until it works.
 async fn eventually<T, E: std::fmt::Display>(what: &str, mut attempt: impl AsyncFnMut() -> Result<T, E>) -> T {
     let mut last = String::new();
-    for _ in 0..200 {
+    for _ in 0..100 {
         match attempt().await {
             Ok(outcome) => return outcome,
             Err(error) => last = error.to_string(),

@@ -26,7 +26,7 @@ pub(super) struct NatsBus {
     runtime: Handle,
     listening: Mutex<HashMap<Subject, Task>>,
     inbox: Arc<Inbox>,
-    queue: tokio::sync::Mutex<mpsc::Receiver<Inbound>>,
+    arrivals: tokio::sync::Mutex<Arrivals>,
     outbox: Arc<Outbox>,
     _losses: Task,
     _apologies: Task,
@@ -37,6 +37,13 @@ struct Inbox {
     queue: mpsc::Sender<Inbound>,
     lost: AtomicBool,
     wake: Notify,
+}
+
+/// The receiver's end of the inbox.
+struct Arrivals {
+    queue: mpsc::Receiver<Inbound>,
+    /// What came out together with the news of a loss, which goes before it.
+    held: Option<Inbound>,
 }
 
 /// Counts what was published, and remembers what had to be dropped.
@@ -76,7 +83,7 @@ impl NatsBus {
             runtime: Handle::current(),
             listening: Mutex::default(),
             inbox,
-            queue: tokio::sync::Mutex::new(queue),
+            arrivals: tokio::sync::Mutex::new(Arrivals { queue, held: None }),
             outbox,
             _losses: losses,
             _apologies: apologies,
@@ -123,14 +130,18 @@ impl Bus for NatsBus {
 
     fn receive(&self) -> Pin<Box<dyn Future<Output = Inbound> + Send + '_>> {
         Box::pin(async {
-            let mut queue = self.queue.lock().await;
+            let mut arrivals = self.arrivals.lock().await;
+            let arrivals = &mut *arrivals;
             loop {
                 if self.inbox.lost.swap(false, Ordering::AcqRel) {
                     return Inbound::Lost;
                 }
+                if let Some(held) = arrivals.held.take() {
+                    return held;
+                }
                 tokio::select! {
                     biased;
-                    Some(inbound) = queue.recv() => return inbound,
+                    inbound = arrivals.queue.recv() => arrivals.held = inbound,
                     () = self.inbox.wake.notified() => {}
                 }
             }

@@ -206,7 +206,7 @@ impl Stream {
     /// The last message on a subject.
     pub(super) async fn last(&self, subject: &str) -> Result<Option<Stored>, StreamError> {
         if self.replicated.load(Ordering::Acquire) {
-            return self.from_leader(&json!({ "last_by_subj": subject })).await;
+            return self.at_leader(&json!({ "last_by_subj": subject })).await;
         }
         self.direct(format!("$JS.API.DIRECT.GET.{}.{subject}", self.name), Bytes::new()).await
     }
@@ -215,13 +215,13 @@ impl Stream {
     pub(super) async fn at(&self, sequence: u64) -> Result<Option<Stored>, StreamError> {
         let wanted = json!({ "seq": sequence });
         if self.replicated.load(Ordering::Acquire) {
-            return self.from_leader(&wanted).await;
+            return self.at_leader(&wanted).await;
         }
         self.direct(format!("$JS.API.DIRECT.GET.{}", self.name), wanted.to_string().into()).await
     }
 
     /// Every replica answers a direct request; only the leader is sure to have what was written last.
-    async fn from_leader(&self, wanted: &Value) -> Result<Option<Stored>, StreamError> {
+    async fn at_leader(&self, wanted: &Value) -> Result<Option<Stored>, StreamError> {
         const NO_MESSAGE: u64 = 10_037;
         let answer = match self.api("STREAM.MSG.GET", wanted).await {
             Ok(answer) => answer,

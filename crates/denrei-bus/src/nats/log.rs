@@ -478,19 +478,20 @@ impl Inner {
 
     /// Writes a marker if it is time; says in how many ms to look again.
     async fn keep_epoch(&self, room: &Room) -> Result<u64, StreamError> {
-        let half = u64::try_from(self.age.as_millis() / 2).unwrap_or(u64::MAX);
+        // So that the next attempt is in time, too.
+        let part = u64::try_from(self.age.as_millis() / 3).unwrap_or(u64::MAX);
         self.stream.ensure().await?;
         // A room that has none begins anew when it is looked at.
-        let Some(last) = self.stream.last(&room.subject).await? else { return Ok(half) };
-        let Some((header, _)) = Header::read(&last.payload) else { return Ok(half) };
+        let Some(last) = self.stream.last(&room.subject).await? else { return Ok(part) };
+        let Some((header, _)) = Header::read(&last.payload) else { return Ok(part) };
         let old = today().saturating_sub(header.at);
-        if old < half {
-            return Ok(half - old);
+        if old < part {
+            return Ok(part - old);
         }
         let first = header.head() + 1;
         let marker = Header { token: random_number(), at: today(), epoch: header.epoch, first, count: 0 };
         match self.stream.write(&room.subject, Some(last.sequence), marker.write(&[])).await {
-            Ok(_) | Err(StreamError::Conflict) => Ok(half),
+            Ok(_) | Err(StreamError::Conflict) => Ok(part),
             Err(error) => Err(error),
         }
     }

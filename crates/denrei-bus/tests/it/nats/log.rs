@@ -123,13 +123,13 @@ async fn a_room_keeps_as_long_as_its_window_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_held_room_keeps_its_epoch_and_another_does_not() {
     let server = Server::start();
-    let classes = || live(Window { age: Duration::from_millis(1500), ..Window::default() });
+    let classes = || live(Window { age: Duration::from_secs(2), ..Window::default() });
     let (holds, other) = (server.node_with(1, classes()).log, server.node_with(2, classes()).log);
     let (held, left) = (room("held"), room("left"));
     let hold = holds.hold(&held).expect("it can be held");
     let before = append(&other, draft(&held, "1")).await.message.position();
     let gone = append(&other, draft(&left, "1")).await.message.position();
-    for _ in 0..50 {
+    for _ in 0..60 {
         holds.sweep();
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -65,7 +65,9 @@ fn the_environment_is_read_in_the_server_only() {
 
 #[test]
 fn no_queue_is_unbounded() {
-    for (file, text) in sources(&["denrei-proto", "denrei-hub", "denrei-store", "denrei-bus", "denrei", "denrei-server"]) {
+    for (file, text) in
+        sources(&["denrei-proto", "denrei-hub", "denrei-store", "denrei-bus", "denrei", "denrei-server"])
+    {
         for unbounded in ["unbounded_channel", "mpsc::channel::<", "std::sync::mpsc::channel("] {
             assert!(!text.contains(unbounded), "{} has {unbounded}", file.display());
         }
@@ -88,7 +90,9 @@ fn every_crate_forbids_unsafe_code_through_the_workspace() {
 
 #[test]
 fn a_file_is_one_idea() {
-    for (file, text) in sources(&["denrei-proto", "denrei-hub", "denrei-store", "denrei-bus", "denrei", "denrei-server"]) {
+    for (file, text) in
+        sources(&["denrei-proto", "denrei-hub", "denrei-store", "denrei-bus", "denrei", "denrei-server"])
+    {
         let lines = text.lines().count();
         assert!(lines <= 700, "{} has {lines} lines: which second idea moved in?", file.display());
     }

@@ -67,8 +67,8 @@ function agree(name, room, publishes, readers, object) {
   }
   const seen = new Map();
   for (const [at, { epoch, seq, content }] of order) {
-    // Who was not answered before all was lost sends it again.
-    const one = room.lost ? `${epoch} ${content}` : content;
+    // Who was not answered before all was lost sends it again; and what a new life of the log takes over is in both.
+    const one = room.lost || room.anew ? `${epoch} ${content}` : content;
     if (seen.has(one)) object('once', `${name}: ${content} is at ${seen.get(one)} and at ${at}`);
     seen.set(one, at);
     if (epoch === room.epoch && seq > room.head) object('head', `${name}: ${content} is at ${seq}, beyond the head ${room.head}`);
@@ -84,7 +84,7 @@ function checkPublishes(name, room, publishes, order, object) {
     if (acked === undefined) continue;
     if (acked < sent) object('time', `${name}: ${content} was acknowledged before it was sent`);
     if (epoch !== room.epoch && room.lost) continue;
-    if (epoch !== room.epoch) object('epoch', `${name}: ${content} was acknowledged in epoch ${epoch}, the room's is ${room.epoch}`);
+    if (epoch !== room.epoch && !room.anew) object('epoch', `${name}: ${content} was acknowledged in epoch ${epoch}, the room's is ${room.epoch}`);
     // What a memory room has let go of is not in its log; that its number was given once is checked above.
     if (!logged.has(content) && (room.keep === 'store' || seq >= oldest)) object('lost', `${name}: ${content} was acknowledged with ${seq} and is not in the log`);
   }

@@ -45,6 +45,20 @@ export class Nats extends Broker {
     }
   }
 
+  /** Publishes as another program would. */
+  async publish(subject, text) {
+    const socket = connect(this.port, '127.0.0.1');
+    try {
+      await within(5000, once(socket, 'connect'), 'a connection to NATS');
+      socket.write(`CONNECT {"verbose":false}\r\nPUB ${subject} ${Buffer.byteLength(text)}\r\n${text}\r\nPING\r\n`);
+      await within(5000, (async () => {
+        for await (const chunk of socket) if (String(chunk).includes('PONG')) return;
+      })(), 'NATS to have it');
+    } finally {
+      socket.destroy();
+    }
+  }
+
   /** What is in memory, as rooms of memory are, goes with it. */
   get isLasting() {
     return false;

@@ -1,5 +1,7 @@
 //! Redis and NATS between nodes. Each is a folder and a feature, and gives all five of the hub's seams.
 
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(feature = "redis")]
 mod redis;
 
@@ -34,8 +36,8 @@ pub struct Joined {
     pub channels: Arc<dyn Channels>,
 }
 
-/// Joins the nodes at an address: `redis://`, `rediss://` or `nats://`, several with commas in between. A broker that is
-/// down does not fail this: it is tried for as long as the server runs.
+/// Joins the nodes at an address: `redis://`, `rediss://` or `nats://` (NATS with TLS: `tls://`), several with commas in
+/// between. A broker that is down does not fail this: it is tried for as long as the server runs.
 ///
 /// # Errors
 /// A sentence for the operator: the address cannot be understood.
@@ -45,6 +47,10 @@ pub async fn join(address: &str, options: Options) -> Result<Joined, BusError> {
     match address.split("://").next().unwrap_or_default() {
         #[cfg(feature = "redis")]
         "redis" | "rediss" => redis::join(address, options),
-        scheme => Err(BusError(format!("{scheme:?} is no kind of bus: it is redis://, rediss:// or nats://").into())),
+        #[cfg(feature = "nats")]
+        "nats" | "tls" => nats::join(address, options).await,
+        scheme => {
+            Err(BusError(format!("{scheme:?} is no kind of bus: it is redis://, rediss://, nats:// or tls://").into()))
+        }
     }
 }

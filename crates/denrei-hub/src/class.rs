@@ -95,6 +95,20 @@ impl Classes {
         self.by_name.get(name).copied().unwrap_or(self.live)
     }
 
+    /// For each bound, the largest that a class of memory rooms has: what keeps them all keeps that much.
+    pub fn widest(&self) -> Window {
+        let windows = self.by_name.values().chain([&self.live]).filter_map(|class| match class.keep {
+            Keep::Memory(window) => Some(window),
+            Keep::None | Keep::Store(_) => None,
+        });
+        let wider = |a: Window, b: Window| Window {
+            events: a.events.max(b.events),
+            age: a.age.max(b.age),
+            bytes: a.bytes.max(b.bytes),
+        };
+        windows.reduce(wider).unwrap_or_default()
+    }
+
     /// Stored rooms that are not kept for ever, and how long they are.
     pub(crate) fn retained(&self) -> Vec<(Retained, Duration)> {
         let age = |class: &Class| match class.keep {

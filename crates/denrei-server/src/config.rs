@@ -122,6 +122,7 @@ fn apply(file: File, config: &mut Config) -> Result<(), String> {
     events(file.events, config)?;
     socketio(file.socketio, config)?;
     let shutdown = file.shutdown;
+    set(&mut config.shutdown.delay, shutdown.delay_ms.map(Duration::from_millis));
     set(&mut config.shutdown.reconnect_delay, shutdown.reconnect_delay_ms.map(Duration::from_millis));
     set(&mut config.shutdown.reconnect_spread, shutdown.reconnect_spread_ms.map(Duration::from_millis));
     set(&mut config.shutdown.grace, shutdown.grace_ms.map(Duration::from_millis));

@@ -228,6 +228,7 @@ pub(crate) struct EventHook {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Shutdown {
+    pub(crate) delay_ms: Option<u64>,
     pub(crate) reconnect_delay_ms: Option<u64>,
     pub(crate) reconnect_spread_ms: Option<u64>,
     pub(crate) grace_ms: Option<u64>,

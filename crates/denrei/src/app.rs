@@ -1,7 +1,7 @@
 //! What all connections share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -62,6 +62,8 @@ pub(crate) struct App {
     allow_request: Option<AllowRequest>,
     /// Takes the place of namespaces.
     pub(crate) engine: Option<Box<dyn Engine>>,
+    /// Set before that, for balancers.
+    pub(crate) leaving: AtomicBool,
     /// True once the server is about to stop.
     pub(crate) stopping: watch::Sender<bool>,
 }
@@ -95,6 +97,7 @@ impl App {
             client_files,
             allow_request,
             engine,
+            leaving: AtomicBool::new(false),
             stopping,
         }
     }
@@ -246,6 +249,11 @@ impl App {
         let mut stopping = self.stopping.subscribe();
         // The sender lives as long as this.
         let _ = stopping.wait_for(|&stopping| stopping).await;
+    }
+
+    /// Whether balancers are to send nobody here any more, though the server still takes who comes.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

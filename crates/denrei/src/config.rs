@@ -169,6 +169,8 @@ pub struct SocketIo {
 /// How the server stops.
 #[derive(Clone, Debug)]
 pub struct Shutdown {
+    /// How long `/readyz` says that the server stops before it does, for balancers to notice. Default 0.
+    pub delay: Duration,
     /// The least that clients are told to wait before they reconnect. Default 5 s.
     pub reconnect_delay: Duration,
     /// How far their delays are spread above that, so that they do not all come back at once. Default 5 s.
@@ -235,6 +237,7 @@ impl Default for Config {
             chat: ChatConfig::default(),
             events: EventsConfig::default(),
             shutdown: Shutdown {
+                delay: Duration::ZERO,
                 reconnect_delay: Duration::from_secs(5),
                 reconnect_spread: Duration::from_secs(5),
                 grace: Duration::from_secs(10),

@@ -42,6 +42,7 @@ mod wires;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -179,6 +180,9 @@ impl Denrei {
         let accepting = front::accept(Arc::clone(&self.app), router, listener, places);
         let stopping = async {
             stop.await;
+            // Balancers look at `/readyz`, and send clients elsewhere.
+            self.app.leaving.store(true, Ordering::Relaxed);
+            tokio::time::sleep(self.app.config.shutdown.delay).await;
             // First nobody is let in any more, then those who are in are told.
             self.app.stopping.send_replace(true);
             self.app.hub.shutdown();

@@ -1,4 +1,8 @@
 //! The seams over real brokers, each started by its test on a free port.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(feature = "redis")]
 mod redis;

@@ -11,3 +11,13 @@ fn rooms_without_a_known_class_are_kept_as_long_as_live_says() {
     let others = (Retained::Others(known.into()), day);
     assert_eq!(classes.retained(), [inbox, (Retained::Class("live".into()), day), others]);
 }
+
+#[test]
+fn the_widest_window_holds_every_memory_room() {
+    let window = |events, age, bytes| Window { events, age: Duration::from_secs(age), bytes };
+    let mut classes = Classes::default();
+    assert_eq!(classes.widest(), Window::default());
+    classes.set("live", Class { keep: Keep::Memory(window(5, 60, 100)) });
+    classes.set("game", Class { keep: Keep::Memory(window(50, 6, 10)) });
+    assert_eq!(classes.widest(), window(50, 60, 100), "stored rooms have no window");
+}

@@ -1,4 +1,4 @@
-//! `GET /health` (seed §12.1).
+//! `GET /health` (seed §12.1), `/livez` and `/readyz`.
 
 use std::sync::Arc;
 
@@ -24,6 +24,29 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Val
         "memory": memory(),
         "timestamp": now_ms(),
     });
+    (code, Json(body))
+}
+
+/// `GET /livez`: the process answers.
+pub(super) async fn live() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+/// `GET /readyz`: whether new clients may be sent here. `degraded`, still with 200, while the other nodes cannot be heard:
+/// clients of this one are served, and brought up to date when the bus is back. `stopping`, with 503, from the first word
+/// of a shutdown.
+pub(super) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
+    let (status, code) = match (app.is_stopping() || app.is_leaving(), app.hub.is_cut_off()) {
+        (true, _) => ("stopping", StatusCode::SERVICE_UNAVAILABLE),
+        (false, true) => ("degraded", StatusCode::OK),
+        (false, false) => ("ready", StatusCode::OK),
+    };
+    let mut body = json!({ "status": status });
+    if app.hub.is_clustered() {
+        let others: Vec<_> = app.hub.nodes().into_iter().map(|node| node.id.to_string()).collect();
+        body["node"] = app.hub.node().id.as_str().into();
+        body["others"] = others.into();
+    }
     (code, Json(body))
 }
 

@@ -40,7 +40,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/channels/{channel}", post(channels::publish))
         .merge(chat::routes())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), identify));
-    let mut router = Router::new().merge(api).route("/health", get(health::health));
+    let mut router = Router::new()
+        .merge(api)
+        .route("/health", get(health::health))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready));
     if app.config.socketio.enabled {
         // Whoever comes without a token may still bring one to a namespace.
         router = router

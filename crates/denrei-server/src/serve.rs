@@ -22,18 +22,13 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
     let said = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
     let signing = secret::find_or_make(&settings)?;
     settings.config.access.secret = Some(signing.clone());
-    let store = match &settings.database {
-        Database::Sqlite(path) => Store::open(path, StoreConfig::default()),
-        Database::Postgres(url) => Store::connect(url, StoreConfig::default()),
-    };
-    let store = Arc::new(store.map_err(|error| said("store", &error))?);
     let cores = thread::available_parallelism().map_or(1, usize::from);
     settings.config.hub.shards = cores;
     let development = settings.config.access.development;
     let unmade = |error: io::Error| said("a runtime cannot be made", &error);
     // The first runtime is this thread's; it accepts for all, and speaks with the other servers.
     let first = runtime().map_err(unmade)?;
-    let mut parts = Parts { store: Some(store.clone()), policy: settings.policy, ..Parts::default() };
+    let mut parts = Parts { policy: settings.policy, ..Parts::default() };
     if let Some(Bus { address, mut joining }) = settings.bus {
         joining.classes = Arc::new(settings.config.hub.classes.clone());
         let joined = first.block_on(denrei_bus::join(&address, joining)).map_err(|error| said("bus", &error))?;
@@ -44,6 +39,12 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
         parts.shelf = Some(shelf);
         parts.channels = Some(channels);
     }
+    let store = match &settings.database {
+        Database::Sqlite(path) => Store::open(path, StoreConfig::default()),
+        Database::Postgres(url) => Store::connect(url, StoreConfig::default()),
+    };
+    let store = Arc::new(store.map_err(|error| said("store", &error))?);
+    parts.store = Some(Arc::clone(&store));
     let node = settings.config.hub.node.clone();
     let (denrei, shards) = Denrei::with(settings.config, parts);
     let mut runtimes = vec![first];

@@ -38,6 +38,7 @@ const FAULTS = [
   },
   {
     what: 'the broker is killed and comes back',
+    isOfBus: true,
     isNoticed: true,
     isOfBroker: true,
     async happen({ bus }, step) {
@@ -59,6 +60,7 @@ const FAULTS = [
   },
   {
     what: 'a node does not reach the broker for 10 s',
+    isOfBus: true,
     async happen({ links }) {
       links[1].cut();
       await sleep(10_000);
@@ -86,6 +88,8 @@ for (let round = 0; round < ROUNDS; round += 1) {
   const seed = SEED + round;
   for (const bus of ['redis', 'nats']) {
     for (const fault of FAULTS) {
+      // What both buses do alike is tried over one, and over both in longer runs.
+      if (ROUNDS === 1 && bus === 'nats' && !fault.isOfBus) continue;
       test(`three nodes over ${bus} keep their promises while ${fault.what} (seed ${seed})`, { skip }, async () => {
         const nodes = await Nodes.start({ count: 3, bus, store: 'postgres', link: true, config: CONFIG });
         let balance;

@@ -103,9 +103,12 @@ impl Denrei {
             config.hub.classes.set("sys", Class { keep });
         }
         let encoders = wires::encoders(config.websocket.deflate, config.socketio.packets.attachments);
-        let Parts { backends, shelf: _, channels: _, store, policy, allow_request, engine } = parts;
+        let Parts { backends, shelf: _, channels, store, policy, allow_request, engine } = parts;
         let (hub, shards) = Hub::new(config.hub.clone(), encoders, backends);
         let app = Arc::new(App::new(config, hub, Rules { store, policy, allow_request, engine }));
+        if let Some(channels) = channels {
+            app.io.reach_by(channels);
+        }
         if app.hub.is_clustered() {
             app.io.meet(Arc::new(socketio::nodes::Nodes::new(app.hub.clone())));
             let mut listeners = socketio::nodes::listeners(&app.io);
@@ -150,6 +153,19 @@ impl Denrei {
     /// Socket.IO's namespaces, and what happens in them.
     pub fn io(&self) -> &socketio::Io {
         &self.app.io
+    }
+
+    /// Serves rooms in a namespace of Socket.IO that is [shared](socketio::Namespace::compat) with servers of Node and
+    /// with emitters: clients `join` and `leave` rooms and `publish` there without handlers of an application. See
+    /// "Together with Node's servers" in `docs/socketio.md`. Call it before clients join.
+    ///
+    /// # Errors
+    /// No namespace can have this name.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn relay(&self, namespace: &str, compat: socketio::Compat) -> Result<(), socketio::InvalidNamespace> {
+        socketio::relay::open(&self.app, namespace, compat)
     }
 
     /// The routes, to be merged into an application's own. They have no fallback: that is the application's, and may be

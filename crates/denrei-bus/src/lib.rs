@@ -1,5 +1,8 @@
 //! Redis and NATS between nodes. Each is a folder and a feature, and gives all five of the hub's seams.
 
+#[cfg(feature = "redis")]
+mod redis;
+
 use std::sync::Arc;
 
 use denrei_hub::{Bus, BusError, Channels, Classes, Leases, Log, Name, Shelf};
@@ -37,7 +40,10 @@ pub struct Joined {
 /// # Errors
 /// A sentence for the operator: the address cannot be understood.
 #[allow(clippy::unused_async, reason = "joining takes a runtime")]
-pub async fn join(address: &str, _options: Options) -> Result<Joined, BusError> {
-    let scheme = address.split("://").next().unwrap_or_default();
-    Err(BusError(format!("{scheme:?} is no kind of bus: it is redis://, rediss:// or nats://").into()))
+pub async fn join(address: &str, options: Options) -> Result<Joined, BusError> {
+    match address.split("://").next().unwrap_or_default() {
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" => redis::join(address, options),
+        scheme => Err(BusError(format!("{scheme:?} is no kind of bus: it is redis://, rediss:// or nats://").into())),
+    }
 }

@@ -3,16 +3,13 @@
 // the choices of a run.
 
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join as path } from 'node:path';
 import { test } from 'node:test';
-import { check } from './lib/history.mjs';
 import { Postgres } from './lib/postgres.mjs';
 import { Publisher } from './lib/publisher.mjs';
 import { Random, SEED } from './lib/random.mjs';
-import { Reader, Wrong, contentOf, parse } from './lib/readers.mjs';
+import { Reader, Wrong } from './lib/readers.mjs';
 import { Server, get, room, within } from './lib/server.mjs';
+import { holds, wholeLog } from './lib/verdict.mjs';
 
 const ROUNDS = Number(process.env.DENREI_ROUNDS ?? 1);
 const PUBLISHERS = 4;
@@ -78,7 +75,7 @@ async function run(kind, seed, { kills, postgres }) {
     const publishing = Promise.all(publishers.map((publisher) => publisher.run(MESSAGES, progress)));
     await within(120_000, Promise.race([publishing, wrong]), 'the publishers');
     await killed;
-    const final = await finalLog(server, busy, kind);
+    const final = { keep: kind === 'live' ? 'memory' : 'store', ...await wholeLog(server, busy) };
     const goal = `${final.epoch}:${final.head}`;
     for (const reader of readers) {
       reader.goal = goal;
@@ -106,25 +103,6 @@ async function run(kind, seed, { kills, postgres }) {
   }
 }
 
-/** What the room holds in the end: all of it, or what the ring has kept. */
-async function finalLog(server, name, keep) {
-  const log = [];
-  const read = async (query) => (await server.events(name, query)).json();
-  let { events, next } = await read('?limit=500');
-  if (keep !== 'live') {
-    const { epoch } = parse(next);
-    next = `${epoch}:0`;
-    do {
-      ({ events, next } = await read(`?limit=500&since=${next}`));
-      log.push(...events);
-    } while (events.length > 0);
-  } else {
-    log.push(...events);
-  }
-  const { epoch, seq: head } = parse(next);
-  return { keep: keep === 'live' ? 'memory' : 'store', epoch, head, log: log.map(({ seq, payload }) => ({ seq, content: contentOf(name, seq, payload) })) };
-}
-
 /** A guest makes the room by joining it: nothing is in its log then. */
 function join(server, name) {
   return get(`${server.http}/api/chat/rooms/${name.slice('chat:'.length)}/join`, { method: 'POST' });
@@ -139,12 +117,4 @@ async function hasHistory(server, name, { log }) {
     pages.push(...page.messages);
   }
   assert.deepEqual(pages.map(({ sequence, content }) => ({ seq: sequence, content: JSON.stringify(content) })), log);
-}
-
-async function holds(history, seed) {
-  const objections = check(history);
-  if (objections.length === 0) return;
-  const file = path(tmpdir(), `denrei-history-${seed}.json`);
-  await writeFile(file, JSON.stringify(history));
-  assert.fail(`DENREI_SEED=${seed}, ${objections.length} objections, history in ${file}:\n${objections.slice(0, 20).join('\n')}`);
 }

@@ -60,6 +60,38 @@ for (const keep of ['store', 'memory']) {
   });
 }
 
+/** A run in which a memory room is lost, and begun anew: who reads is told, who was not answered sends again. */
+function restarted(random) {
+  const [before, after] = [good(random, 'memory'), good(random, 'memory')];
+  const [name] = Object.keys(after.rooms);
+  const later = (publish) => ({ ...publish, content: `${publish.content} anew`, sent: publish.sent + 1e6, acked: publish.acked && publish.acked + 1e6, epoch: publish.epoch && 'anew' });
+  const anew = (step) => ({ ...step, epoch: 'anew', ...(step.content && { content: `${step.content} anew` }) });
+  const readers = before.readers.map(({ room, steps }, at) => {
+    const [{ seq }, ...rest] = after.readers[at].steps;
+    return { name: `reader ${at}`, room, steps: [...steps, { kind: 'gap', epoch: 'anew', from: 0, to: seq }, ...rest.map(anew)] };
+  });
+  const { head, log } = after.rooms[name];
+  const rooms = { [name]: { keep: 'memory', lost: true, epoch: 'anew', head, log: log.map(anew).map(({ seq, content }) => ({ seq, content })) } };
+  return { rooms, publishes: [...before.publishes, ...after.publishes.map(later)], readers };
+}
+
+test('a history of a memory room that was lost holds, and not if it may not be lost', () => {
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const history = restarted(new Random(SEED + round));
+    assert.deepEqual(check(history), [], `seed ${SEED + round}`);
+    roomOf(history).lost = false;
+    assert.ok(check(history).some((objection) => objection.startsWith('epoch:')), `seed ${SEED + round}`);
+  }
+});
+
+test('two readers that saw different things before the room was lost are objected to', () => {
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const history = restarted(new Random(SEED + round));
+    history.readers[0].steps.find(({ kind, seq }) => kind === 'message' && seq > 40).content = 'm0';
+    assert.ok(check(history).some((objection) => objection.startsWith('same:')), `seed ${SEED + round}`);
+  }
+});
+
 const lastAcked = (history) => history.publishes.findLast((publish) => publish.acked !== undefined);
 const roomOf = (history) => Object.values(history.rooms)[0];
 const messages = (reader) => reader.steps.filter((step) => step.kind === 'message');

@@ -1,13 +1,9 @@
 // A real nginx in front, as most people run one.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { connect, createServer } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { Nginx } from './lib/nginx.mjs';
+import { freePort } from './lib/port.mjs';
 import { Server, room, until } from './lib/server.mjs';
 import { Socket } from './lib/socket.mjs';
 import { Stream } from './lib/stream.mjs';
@@ -17,7 +13,8 @@ let nginx;
 
 before(async () => {
   server = await Server.start({ config: '[auth]\nanonymous = true\n' });
-  nginx = await start(server);
+  const port = await freePort();
+  nginx = await Nginx.start({ port, http: configuration(port, server.address) });
 });
 
 after(async () => {
@@ -25,56 +22,9 @@ after(async () => {
   await server?.close();
 });
 
-/** An nginx of the test's own, in a folder and on a port of its own. */
-async function start(upstream) {
-  const folder = await mkdtemp(join(tmpdir(), 'denrei-nginx-'));
-  const port = await freePort();
-  await writeFile(join(folder, 'nginx.conf'), configuration(port, upstream.address));
-  const child = spawn('/usr/sbin/nginx', ['-p', folder, '-c', 'nginx.conf', '-e', 'stderr', '-g', 'daemon off;'], { stdio: ['ignore', 'ignore', 'pipe'] });
-  let log = '';
-  child.stderr.on('data', (text) => { log += text; });
-  const exited = once(child, 'exit');
-  await until(async () => {
-    if (child.exitCode !== null) throw new Error(`nginx ended:\n${log}`);
-    const probe = connect(port, '127.0.0.1');
-    const listens = await new Promise((resolve) => {
-      probe.on('connect', () => resolve(true));
-      probe.on('error', () => resolve(false));
-    });
-    probe.destroy();
-    return listens;
-  }, 'nginx to listen');
-  return {
-    port,
-    address: `127.0.0.1:${port}`,
-    http: `http://127.0.0.1:${port}`,
-    ws: `ws://127.0.0.1:${port}`,
-    async close() {
-      child.kill('SIGTERM');
-      await exited;
-      await rm(folder, { recursive: true, force: true });
-    },
-  };
-}
-
-async function freePort() {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, 'close');
-  return port;
-}
-
 /** `/plain/` is nginx as it comes: HTTP/1.0 behind, and buffering on. */
 function configuration(port, upstream) {
   return `
-pid nginx.pid;
-worker_processes 1;
-events { worker_connections 512; }
-http {
-  access_log off;
-  client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
   upstream denrei { server ${upstream}; keepalive 8; }
   map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
   server {
@@ -92,7 +42,6 @@ http {
     }
     location /plain/ { proxy_pass http://denrei/; }
   }
-}
 `;
 }
 

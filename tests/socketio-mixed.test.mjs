@@ -5,7 +5,7 @@ import { after, before, describe, test } from 'node:test';
 import { Emitter } from '@socket.io/redis-emitter';
 import { Example } from './lib/example.mjs';
 import { Client, WAYS } from './lib/io.mjs';
-import { NodeServer } from './lib/node.mjs';
+import { NodeServer, client as redisClient } from './lib/node.mjs';
 import { Redis } from './lib/redis.mjs';
 import { until, within } from './lib/server.mjs';
 
@@ -18,10 +18,10 @@ let emitter;
 
 before(async () => {
   redis = await Redis.start();
-  [node, ours] = [await NodeServer.start(redis), await Example.start('mixed', '0', redis.url)];
+  [node, ours] = [await NodeServer.start(redis), await Example.start('mixed', '0', redis.url())];
   servers = [node, await NodeServer.start(redis, { publishOnSpecificResponseChannel: true }), ours];
   await node.meets(3);
-  emitter = new Emitter(await redis.client());
+  emitter = new Emitter(await redisClient(redis));
 });
 
 after(async () => {
@@ -235,7 +235,7 @@ test('an emitter reaches clients of all servers', async (t) => {
 
 test('what is no message harms nobody', async (t) => {
   const [, , c] = await everywhere(t, '/');
-  const client = await redis.client();
+  const client = await redisClient(redis);
   t.after(() => client.disconnect());
   const deep = Buffer.concat([Buffer.from([0x93, 0xa1, 0x65]), Buffer.alloc(100_000, 0x91)]);
   const huge = Buffer.from([0x93, 0xa1, 0x65, 0xdd, 0xff, 0xff, 0xff, 0xff]);
@@ -250,7 +250,7 @@ test('what is no message harms nobody', async (t) => {
 });
 
 test('a server of ours that goes is not waited for', async (t) => {
-  const more = await Example.start('mixed', '0', redis.url);
+  const more = await Example.start('mixed', '0', redis.url());
   t.after(() => more.close());
   await node.meets(4);
   await more.close();

@@ -2,13 +2,14 @@
 //
 // A history is
 //   {
-//     rooms: { [name]: { keep: 'store' | 'memory', epoch, head, log: [{ seq, content }] } },
+//     rooms: { [name]: { keep: 'store' | 'memory', lost, epoch, head, log: [{ seq, content }] } },
 //     publishes: [{ room, content, sent, acked, seq, epoch }],
 //     readers: [{ name, room, steps: [{ kind: 'start', epoch, seq }
 //                                   | { kind: 'message', epoch, seq, content }
 //                                   | { kind: 'gap', epoch, from, to }] }],
 //   }
-// `log` is what the room holds in the end; a memory room holds the newest only. Contents are unique texts. `sent` and
+// `log` is what the room holds in the end; a memory room holds the newest only, and may, if `lost` is true, have lost all
+// and begun anew, in another epoch. Contents are unique texts. `sent` and
 // `acked` are moments of one counter; `acked` is undefined when the publisher never heard. A sequence number is the
 // order that the server claims, so nothing has to be searched: each claim is looked up (reference/reliability.md §4.3).
 
@@ -22,7 +23,9 @@ export function check(history) {
     checkLog(name, room, object);
     const order = agree(name, room, publishes, readers, object);
     checkPublishes(name, room, publishes, order, object);
-    checkRealTime(name, publishes, object);
+    for (const epoch of new Set(publishes.map((publish) => publish.epoch))) {
+      checkRealTime(name, publishes.filter((publish) => publish.epoch === epoch), object);
+    }
     for (const reader of readers) checkReader(room, reader, object);
   }
   return objections;
@@ -47,25 +50,28 @@ function checkLog(name, room, object) {
 /** Everyone means the same message by a number: returns what is at each. */
 function agree(name, room, publishes, readers, object) {
   const order = new Map();
-  const place = (seq, content, who) => {
-    const known = order.get(seq);
-    if (known === undefined) order.set(seq, { content, who });
-    else if (known.content !== content) object('same', `${name}: at ${seq} ${known.who} has ${known.content}, ${who} has ${content}`);
+  const place = (epoch, seq, content, who) => {
+    const at = epoch === room.epoch ? String(seq) : `${epoch}:${seq}`;
+    const known = order.get(at);
+    if (known === undefined) order.set(at, { epoch, seq, content, who });
+    else if (known.content !== content) object('same', `${name}: at ${at} ${known.who} has ${known.content}, ${who} has ${content}`);
   };
-  for (const { seq, content } of room.log) place(seq, content, 'the log');
+  for (const { seq, content } of room.log) place(room.epoch, seq, content, 'the log');
   for (const { name: who, steps } of readers) {
     for (const { kind, epoch, seq, content } of steps) {
-      if (kind === 'message' && epoch === room.epoch) place(seq, content, who);
+      if (kind === 'message') place(epoch, seq, content, who);
     }
   }
   for (const { epoch, seq, content, acked } of publishes) {
-    if (acked !== undefined && epoch === room.epoch) place(seq, content, 'its acknowledgement');
+    if (acked !== undefined) place(epoch, seq, content, 'its acknowledgement');
   }
   const seen = new Map();
-  for (const [seq, { content }] of order) {
-    if (seen.has(content)) object('once', `${name}: ${content} is at ${seen.get(content)} and at ${seq}`);
-    seen.set(content, seq);
-    if (seq > room.head) object('head', `${name}: ${content} is at ${seq}, beyond the head ${room.head}`);
+  for (const [at, { epoch, seq, content }] of order) {
+    // Who was not answered before all was lost sends it again.
+    const one = room.lost ? `${epoch} ${content}` : content;
+    if (seen.has(one)) object('once', `${name}: ${content} is at ${seen.get(one)} and at ${at}`);
+    seen.set(one, at);
+    if (epoch === room.epoch && seq > room.head) object('head', `${name}: ${content} is at ${seq}, beyond the head ${room.head}`);
   }
   return order;
 }
@@ -77,21 +83,22 @@ function checkPublishes(name, room, publishes, order, object) {
   for (const { content, sent, acked, seq, epoch } of publishes) {
     if (acked === undefined) continue;
     if (acked < sent) object('time', `${name}: ${content} was acknowledged before it was sent`);
+    if (epoch !== room.epoch && room.lost) continue;
     if (epoch !== room.epoch) object('epoch', `${name}: ${content} was acknowledged in epoch ${epoch}, the room's is ${room.epoch}`);
     // What a memory room has let go of is not in its log; that its number was given once is checked above.
     if (!logged.has(content) && (room.keep === 'store' || seq >= oldest)) object('lost', `${name}: ${content} was acknowledged with ${seq} and is not in the log`);
   }
   const sent = new Set(publishes.map(({ content }) => content));
-  for (const [seq, { content, who }] of order) {
-    if (!sent.has(content)) object('phantom', `${name}: ${content} at ${seq}, seen by ${who}, was never sent`);
+  for (const [at, { content, who }] of order) {
+    if (!sent.has(content)) object('phantom', `${name}: ${content} at ${at}, seen by ${who}, was never sent`);
   }
   // When all were answered, each number was given to exactly one of them.
-  if (publishes.every(({ acked }) => acked !== undefined) && publishes.length !== room.head) {
+  if (!room.lost && publishes.every(({ acked }) => acked !== undefined) && publishes.length !== room.head) {
     object('dense', `${name}: ${publishes.length} publishes were acknowledged, the head is ${room.head}`);
   }
 }
 
-/** Who sends after another was acknowledged comes after it. */
+/** Who sends after another was acknowledged comes after it. Of one epoch: others are not before or after it. */
 function checkRealTime(name, publishes, object) {
   const moments = publishes.filter(({ acked }) => acked !== undefined).flatMap((publish) => [
     { at: publish.sent, publish, sends: true },

@@ -3,6 +3,7 @@
 import { createAdapter, createShardedAdapter } from '@socket.io/redis-adapter';
 import { createServer } from 'node:http';
 import { once } from 'node:events';
+import { createClient } from 'redis';
 import { Server } from 'socket.io';
 import { until } from './server.mjs';
 
@@ -10,7 +11,7 @@ export class NodeServer {
   static async start(redis, options = {}) {
     const server = new NodeServer();
     // Two for each adapter, as each wants its own.
-    const clients = await Promise.all(Array.from({ length: 6 }, () => redis.client()));
+    const clients = await Promise.all(Array.from({ length: 6 }, () => client(redis)));
     const adapters = {
       '/': createAdapter(clients[0], clients[1], { requestsTimeout: 2000, ...options }),
       '/dynamic': createShardedAdapter(clients[2], clients[3], { subscriptionMode: 'dynamic' }),
@@ -48,4 +49,13 @@ export class NodeServer {
     this.io.close();
     for (const client of this.redis) await client.disconnect().catch(() => {});
   }
+}
+
+/** A client of Redis, as programs of Node have it. */
+export async function client(redis) {
+  const made = createClient({ url: redis.url() });
+  // It comes back by itself.
+  made.on('error', () => {});
+  await made.connect();
+  return made;
 }

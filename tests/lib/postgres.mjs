@@ -3,11 +3,11 @@
 import { execFile, spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { freePort } from './port.mjs';
 import { until } from './server.mjs';
 
 const run = promisify(execFile);
@@ -87,13 +87,4 @@ function binaries() {
   const elsewhere = process.env.PATH.split(':').find((folder) => existsSync(join(folder, 'initdb')));
   if (!elsewhere) throw new Error('PostgreSQL is not installed: tests/prepare sees to it');
   return elsewhere;
-}
-
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
 }

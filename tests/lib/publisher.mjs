@@ -16,6 +16,19 @@ export class Publisher {
     this.ways = [(payload, id) => this.#bySocket({ type: 'broadcast', room, payload, id }), (payload, id) => this.#byPost(payload, id)];
     /** Whether a message sent again is found as long as it is kept. */
     this.remembers = room.startsWith('feed:');
+    /** Where it publishes next: an `Endpoint`. */
+    this.somewhere = () => this.server;
+    /** How long it waits at most between two messages, in ms, and how often it does. */
+    this.pause = { most: 30, share: 0.1 };
+  }
+
+  /** One that also publishes by Socket.IO, going from one place to another, and never in a hurry. */
+  static wandering(places, ...args) {
+    const publisher = new Publisher(...args);
+    publisher.ways.push((payload, id) => publisher.#byClient({}, ['publish', publisher.room, 'message', payload, { id }]));
+    publisher.somewhere = () => publisher.random.pick(places);
+    publisher.pause = { most: 200, share: 1 };
+    return publisher;
   }
 
   /** What is published as a message's text. */
@@ -23,19 +36,30 @@ export class Publisher {
     return { id, text };
   }
 
-  /** Publishes `count` messages, up to eight at a time. `progress` is called after each. */
+  /** Publishes `count` messages, up to eight at a time, or until it is told `enough`. `progress` is called after each. */
   async run(count, progress) {
     let next = 0;
     const worker = async () => {
-      while (next < count) {
+      while (next < count && !this.isEnough) {
         await this.#publish(next++);
         progress();
-        if (this.random.chance(0.1)) await sleep(this.random.below(30));
+        if (this.random.chance(this.pause.share)) await sleep(this.random.below(this.pause.most));
       }
     };
     await Promise.all(Array.from({ length: 8 }, worker));
     (await this.socket?.catch(() => null))?.ws.terminate();
     (await this.client?.catch(() => null))?.close();
+  }
+
+  /** It begins no other message; those that are under way are sent until they are acknowledged. */
+  enough() {
+    this.isEnough = true;
+  }
+
+  /** It gives up, whatever is under way. */
+  abandon() {
+    this.enough();
+    this.isAbandoned = true;
   }
 
   async #publish(number) {
@@ -60,7 +84,7 @@ export class Publisher {
       try {
         return await this.random.pick(this.ways)(payload, id);
       } catch (error) {
-        if (error instanceof Wrong) throw error;
+        if (error instanceof Wrong || this.isAbandoned) throw error;
         this.retries += 1;
         await sleep(20 + this.random.below(50));
       }
@@ -68,7 +92,7 @@ export class Publisher {
   }
 
   async #bySocket(frame) {
-    this.socket ??= Socket.open(this.server);
+    this.socket ??= Socket.open(this.somewhere());
     const opened = this.socket;
     try {
       const socket = await opened;
@@ -83,10 +107,8 @@ export class Publisher {
   }
 
   async #byPost(payload, id) {
-    const answer = await this.server.publish(this.room, { payload, id });
-    if (answer.status === 201) return answer.json();
-    const text = await answer.text();
-    throw answer.status === 503 ? new Error(text) : new Wrong(`status ${answer.status}: ${text}`);
+    const server = this.somewhere();
+    return answered(server, await server.publish(this.room, { payload, id }));
   }
 
   /** The same through the chat, by what it has of its own besides. */
@@ -98,26 +120,24 @@ export class Publisher {
     publisher.ways.push(
       (content, clientMessageId) => publisher.#bySocket({ type: 'call', method: 'chat.send', payload: { room: id, content, clientMessageId } }),
       (content, clientMessageId) => publisher.#byChat(`/api/chat/rooms/${id}/messages`, { content, clientMessageId }),
-      (text, clientMessageId) => publisher.#byClient({ room: id, text, clientMessageId }),
+      (text, clientMessageId) => publisher.#byClient({ namespace: '/chat' }, ['message', { room: id, text, clientMessageId }]),
     );
     return publisher;
   }
 
   async #byChat(path, body) {
     const headers = { 'content-type': 'application/json' };
-    const answer = await get(`${this.server.http}${path}`, { method: 'POST', headers, body: JSON.stringify(body) });
-    if (answer.status === 201) return answer.json();
-    const text = await answer.text();
-    throw answer.status === 503 ? new Error(text) : new Wrong(`status ${answer.status}: ${text}`);
+    const server = this.somewhere();
+    return answered(server, await get(`${server.http}${path}`, { method: 'POST', headers, body: JSON.stringify(body) }));
   }
 
-  async #byClient(message) {
-    this.client ??= Client.open(this.server, { namespace: '/chat', transports: [this.random.pick(['websocket', 'polling'])] });
+  async #byClient(where, question) {
+    this.client ??= Client.open(this.somewhere(), { ...where, transports: [this.random.pick(['websocket', 'polling'])] });
     const opened = this.client;
     try {
       const client = await opened;
-      const answer = await within(5000, client.ask('message', message), 'an acknowledgement');
-      if (answer.status === 'ok') return answer;
+      const answer = await within(5000, client.ask(...question), 'an acknowledgement');
+      if (answer.code === undefined) return answer;
       throw answer.code === 'unavailable' ? new Error(answer.code) : new Wrong(JSON.stringify(answer));
     } catch (error) {
       if (this.client === opened) this.client = null;
@@ -125,4 +145,11 @@ export class Publisher {
       throw error;
     }
   }
+}
+
+async function answered(server, answer) {
+  if (answer.status === 201) return answer.json();
+  const text = await answer.text();
+  const sentence = `status ${answer.status}: ${text}`;
+  throw server.excuses.includes(answer.status) ? new Error(sentence) : new Wrong(sentence);
 }

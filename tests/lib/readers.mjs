@@ -2,7 +2,7 @@
 
 import http from 'node:http';
 import WebSocket from 'ws';
-import { Client } from './io.mjs';
+import { Client, WAYS as CONNECTIONS } from './io.mjs';
 
 /** The ways to read; each resolves when the reader has left, or the server has ended it. */
 const WAYS = { websocket, stream, longPoll, shortPoll };
@@ -19,12 +19,22 @@ export class Reader {
     /** Stays that went well, by transport. */
     this.stays = {};
     this.ways = WAYS;
+    /** Where it reads next: an `Endpoint`. */
+    this.somewhere = () => this.server;
   }
 
   /** One that reads a room of the chat, also by Socket.IO. */
   static chat(...args) {
     const reader = new Reader(...args);
-    reader.ways = { ...WAYS, socketio };
+    reader.ways = { ...WAYS, socketio: chatClient };
+    return reader;
+  }
+
+  /** One that reads any other room, also by Socket.IO, going from one place to another. */
+  static wandering(places, ...args) {
+    const reader = new Reader(...args);
+    reader.ways = { ...WAYS, socketio: roomClient };
+    reader.somewhere = () => reader.random.pick(places);
     return reader;
   }
 
@@ -34,10 +44,11 @@ export class Reader {
 
   /** Reads until it stands at its goal. `refused` is told of errors; it throws what a server may not do. */
   async run(refused) {
-    while (!this.isFinished) {
+    while (!this.isFinished && !this.isAbandoned) {
       const way = this.random.pick(Object.keys(this.ways));
       // How many events it stays for, and how long at most.
       this.left = this.random.pick([1, 10, 100, 1000]);
+      this.server = this.somewhere();
       const leave = new AbortController();
       const timer = setTimeout(() => leave.abort(), this.goal ? 2000 : 50 + this.random.below(1500));
       this.leave = () => leave.abort();
@@ -52,6 +63,12 @@ export class Reader {
       // Some stay away for a while; the others are back at once.
       await sleep(this.random.chance(0.3) ? this.random.below(300) : 5);
     }
+  }
+
+  /** It gives up, wherever it stands. */
+  abandon() {
+    this.isAbandoned = true;
+    this.leave?.();
   }
 
   start(position) {
@@ -108,7 +125,7 @@ async function websocket(reader, signal) {
   }).finally(() => ws.terminate());
 }
 
-async function socketio(reader, signal) {
+async function chatClient(reader, signal) {
   const client = new Client(reader.server, { namespace: '/chat', transports: [reader.random.pick(['websocket', 'polling'])] });
   const { socket } = client;
   const id = reader.room.slice('chat:'.length);
@@ -129,6 +146,26 @@ async function socketio(reader, signal) {
   }).finally(() => client.close());
 }
 
+async function roomClient(reader, signal) {
+  const client = new Client(reader.server, reader.random.pick(Object.values(CONNECTIONS)));
+  const { socket } = client;
+  await stay(signal, (leave, fail) => {
+    socket.on('connect_error', fail);
+    socket.on('disconnect', leave);
+    socket.on('message', (payload, { room, epoch, seq }) => {
+      if (!signal.aborted) reader.message({ room, epoch, seq, payload });
+    });
+    socket.on('gap', (gap) => {
+      if (!signal.aborted) reader.gap(gap);
+    });
+    socket.on('connect', () => socket.emit('join', reader.room, reader.place ?? undefined, (answer) => {
+      if (signal.aborted) return;
+      if (answer.error) fail(new Error(answer.code));
+      else reader.start(`${answer.epoch}:${answer.seq}`);
+    }));
+  }).finally(() => client.close());
+}
+
 async function stream(reader, signal) {
   const path = `/sse?format=envelope&room=${encodeURIComponent(reader.room)}`;
   const headers = reader.place === null ? {} : { 'last-event-id': reader.place };
@@ -136,7 +173,7 @@ async function stream(reader, signal) {
   await stay(signal, (leave, fail) => {
     request.on('error', fail);
     request.on('response', (response) => {
-      if (response.statusCode !== 200) return fail(refusal(response.statusCode));
+      if (response.statusCode !== 200) return fail(refusal(reader, response.statusCode));
       let text = '';
       response.setEncoding('utf8');
       response.on('error', fail);
@@ -200,7 +237,7 @@ async function poll(reader, signal, extra, pause = 0) {
       turn(reader, page);
     } else {
       await answer.body?.cancel();
-      throw refusal(answer.status);
+      throw refusal(reader, answer.status);
     }
     if (pause > 0) await sleep(pause);
   }
@@ -238,8 +275,8 @@ function dawdle(reader, source) {
   setTimeout(() => source.resume(), reader.random.below(200)).unref();
 }
 
-function refusal(status) {
-  return status === 503 ? new Error('503') : new Wrong(`status ${status}`);
+function refusal({ server }, status) {
+  return server.excuses.includes(status) ? new Error(String(status)) : new Wrong(`status ${status}`);
 }
 
 export function parse(position) {

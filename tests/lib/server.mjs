@@ -7,17 +7,15 @@ import { join } from 'node:path';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
+import { Endpoint } from './endpoint.mjs';
+
+export { get } from './endpoint.mjs';
 
 /** The program; the library's examples stand beside it. */
 export const BINARY = process.env.DENREI_BIN ?? new URL('../../target/debug/denrei', import.meta.url).pathname;
 const PATIENCE = 20_000;
 
-/** A request with a connection of its own: fetch would keep it for four seconds, and who counts connections waits. */
-export function get(url, { headers, ...options } = {}) {
-  return fetch(url, { ...options, headers: { connection: 'close', ...headers } });
-}
-
-export class Server {
+export class Server extends Endpoint {
   /**
    * Starts a server. `config` is the text of a denrei.toml; rates are off unless it sets them. `env` goes on top of a clean environment, `under` is a
    * command that runs it, such as `prlimit`.
@@ -33,6 +31,7 @@ export class Server {
   }
 
   constructor(folder, own, how) {
+    super();
     this.folder = folder;
     this.own = own;
     this.how = how;
@@ -62,15 +61,17 @@ export class Server {
     const failed = this.exited.then(({ code, signal }) => {
       throw new Error(`denrei ended before it listened (${code ?? signal}):\n${this.log}`);
     });
-    this.address = await within(PATIENCE, Promise.race([address, failed]), 'denrei to listen');
-    this.port = Number(this.address.split(':').at(-1));
-    this.http = `http://${this.address}`;
-    this.ws = `ws://${this.address}`;
+    this.at(await within(PATIENCE, Promise.race([address, failed]), 'denrei to listen'));
   }
 
-  /** Kills it without warning, and starts it again on the same port and folder. */
+  /** Kills it without warning, and starts it again. */
   async crash() {
     await this.kill();
+    await this.again();
+  }
+
+  /** Starts it again, on the same port and folder. */
+  async again() {
     await this.#run(this.address);
   }
 
@@ -97,22 +98,6 @@ export class Server {
     const args = ['token', '--user', user, '--data', folder, '--config', this.how.config, ...more];
     const { stdout } = await promisify(execFile)(BINARY, args, { env: { PATH: process.env.PATH, ...this.how.env } });
     return stdout.trim();
-  }
-
-  async publish(room, body, headers = {}) {
-    return get(`${this.http}/api/rooms/${encodeURIComponent(room)}/events`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', ...headers },
-      body: typeof body === 'string' ? body : JSON.stringify(body),
-    });
-  }
-
-  async events(room, query = '', options = {}) {
-    return get(`${this.http}/api/rooms/${encodeURIComponent(room)}/events${query}`, options);
-  }
-
-  async health() {
-    return (await get(`${this.http}/health`)).json();
   }
 }
 

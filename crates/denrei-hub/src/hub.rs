@@ -14,7 +14,7 @@ use crate::bus::{Bus, Subject};
 use crate::class::{Class, Classes, Keep};
 use crate::cluster::{Cluster, Node, NodeMessage};
 use crate::ids::{ClientId, Epoch, Name, Position, RoomName, Seq};
-use crate::lease::Leases;
+use crate::lease::{Leases, LocalLeases};
 use crate::log::{Appended, Log, LogError, Page, Span};
 use crate::memory::{MemoryLimits, MemoryLog};
 use crate::message::{Dialect, Draft, Encoders, Message, Wire};
@@ -73,7 +73,7 @@ pub struct Backends {
     pub store: Option<Arc<dyn Log>>,
     /// Joins the hub with those of other nodes.
     pub bus: Option<Arc<dyn Bus>>,
-    /// Says which node does what one of them does at a time.
+    /// Says which node does what one of them does at a time; none means within this process.
     pub leases: Option<Arc<dyn Leases>>,
 }
 
@@ -108,7 +108,7 @@ pub(crate) struct Inner {
     pub(crate) store: Option<Arc<dyn Log>>,
     pub(crate) node: Node,
     pub(crate) cluster: Option<Arc<Cluster>>,
-    pub(crate) leases: Option<Arc<dyn Leases>>,
+    pub(crate) leases: Arc<dyn Leases>,
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) outbox: OutboxLimits,
     pub(crate) tails: Arc<Tails>,
@@ -140,7 +140,7 @@ impl Hub {
             store: backends.store,
             cluster: backends.bus.map(|bus| Arc::new(Cluster::new(config.node.clone(), config.lease, bus))),
             node: config.node,
-            leases: backends.leases,
+            leases: backends.leases.unwrap_or_else(|| Arc::new(LocalLeases::default())),
             shards,
             outbox: config.outbox,
             tails: Arc::new(Tails::new(config.tails)),

@@ -1,6 +1,7 @@
 //! The other nodes, for services that are one system with theirs.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use crate::cluster::{Answers, Listener, Node, NodeMessage};
 use crate::hub::Hub;
 use crate::ids::Name;
+use crate::lease::Leases;
 
 impl Hub {
     /// This node.
@@ -28,6 +30,11 @@ impl Hub {
     /// Whether the other nodes cannot be heard now.
     pub fn is_cut_off(&self) -> bool {
         self.0.cluster.as_ref().is_some_and(|cluster| cluster.is_down())
+    }
+
+    /// Says which node does what one of them does at a time.
+    pub fn leases(&self) -> &Arc<dyn Leases> {
+        &self.0.leases
     }
 
     /// Has what other nodes say on topics heard. One call with all of them, before [`Hub::run`].

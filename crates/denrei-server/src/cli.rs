@@ -101,7 +101,7 @@ impl Cli {
                 Ok(())
             }
             Command::Config { check: Some(path) } => {
-                config::resolve(Options { config: Some(path.clone()), ..Options::default() })?;
+                config::resolve(&Options { config: Some(path.clone()), ..Options::default() })?;
                 say(&format!("{} is in order", path.display()));
                 Ok(())
             }
@@ -111,7 +111,7 @@ impl Cli {
 
 fn settings(options: Options) -> Result<Settings, String> {
     let node_id = options.node_id.or_else(config::server_id);
-    config::resolve(Options { secret: secret::from_environment(), node_id, ..options })
+    config::resolve(&Options { secret: secret::from_environment(), node_id, ..options })
 }
 
 /// Prints for people and scripts; a closed pipe is nobody's error.

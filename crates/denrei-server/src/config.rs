@@ -12,8 +12,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use denrei::{Config, Policy};
-use denrei_hub::{Class, Keep, Window};
+use denrei::{Config, EventHook, HookSecret, Policy};
+use denrei_hub::{Class, Keep, Name, Window};
 use denrei_proto::socketio::Parser;
 use denrei_store::PostgresUrl;
 
@@ -53,7 +53,7 @@ pub(crate) enum Database {
 }
 
 /// Puts everything together that was said.
-pub(crate) fn resolve(options: Options) -> Result<Settings, String> {
+pub(crate) fn resolve(options: &Options) -> Result<Settings, String> {
     let file = read(options.config.as_deref())?;
     let listen = options.listen.or(file.listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
     let data = options.data.clone().or(file.data.clone()).unwrap_or_else(|| "./denrei-data".into());
@@ -69,7 +69,7 @@ pub(crate) fn resolve(options: Options) -> Result<Settings, String> {
     let said = (file.bus.take(), std::mem::take(&mut file.cluster));
     let compat = std::mem::take(&mut file.socketio.compat);
     apply(file, &mut config)?;
-    let bus = cluster::resolve(&options, said.0, said.1, (listen, &database), &mut config)?;
+    let bus = cluster::resolve(options, said.0, said.1, (listen, &database), &mut config)?;
     let shared = compat::resolve(compat, bus.is_some())?;
     Ok(Settings { listen, data, database, bus, shared, config, policy })
 }
@@ -125,6 +125,7 @@ fn apply(file: File, config: &mut Config) -> Result<(), String> {
     set(&mut config.chat.receipts_members, file.chat.receipts_members);
     set(&mut config.chat.presence_members, file.chat.presence_members);
     set(&mut config.chat.presence_leave, file.chat.presence_leave_ms.map(Duration::from_millis));
+    events(file.events, config)?;
     socketio(file.socketio, config)?;
     let shutdown = file.shutdown;
     set(&mut config.shutdown.reconnect_delay, shutdown.reconnect_delay_ms.map(Duration::from_millis));
@@ -154,6 +155,18 @@ fn websocket(file: file::WebSocket, config: &mut Config) -> Result<(), String> {
     );
     set(&mut deflate.client_no_context_takeover, file.client_no_context_takeover);
     config.websocket.deflate = file.deflate.unwrap_or(true).then_some(deflate);
+    Ok(())
+}
+
+fn events(file: file::Events, config: &mut Config) -> Result<(), String> {
+    config.events.rooms = file.rooms;
+    for (number, hook) in file.hooks.into_iter().enumerate() {
+        let said = |error: &dyn fmt::Display| format!("events.hooks, number {}: {error}", number + 1);
+        denrei::check_address(&hook.url).map_err(|error| said(&error))?;
+        Name::parse(&hook.channel).map_err(|error| said(&error))?;
+        let secret = HookSecret::parse(&hook.secret).map_err(|error| said(&error))?;
+        config.events.hooks.push(EventHook { channel: hook.channel, url: hook.url, secret });
+    }
     Ok(())
 }
 

@@ -27,6 +27,7 @@ pub(crate) struct File {
     pub(crate) sse: Sse,
     pub(crate) poll: Poll,
     pub(crate) chat: Chat,
+    pub(crate) events: Events,
     pub(crate) socketio: SocketIo,
     pub(crate) shutdown: Shutdown,
     pub(crate) memory: Memory,
@@ -232,6 +233,21 @@ pub(crate) enum Subscriptions {
 pub(crate) enum Parser {
     Json,
     Msgpack,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Events {
+    pub(crate) rooms: Vec<String>,
+    pub(crate) hooks: Vec<EventHook>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EventHook {
+    pub(crate) channel: String,
+    pub(crate) url: String,
+    pub(crate) secret: String,
 }
 
 #[derive(Deserialize, Default)]

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use denrei_hub::{ClientId, Draft, Epoch, Hub, Name, Outbox, Position, Published, RoomName, Seq, random_token};
+use denrei_hub::{
+    Channels, ClientId, Draft, Epoch, Hub, LocalChannels, Name, Outbox, Position, Published, RoomName, Seq,
+    random_token,
+};
 use denrei_proto::codes::Code;
 use denrei_store::Store;
 use denrei_store::chat::{NewMessage, Sent};
@@ -16,6 +19,7 @@ use tokio::sync::{oneshot, watch};
 use crate::auth::{Auth, Standing};
 use crate::chat::{Call, Caller, Chat, is_chat};
 use crate::config::Config;
+use crate::events::Events;
 use crate::identity::Identity;
 use crate::policy::{self, Action, Decision, Policy};
 use crate::rates::Limiter;
@@ -28,6 +32,7 @@ use crate::socketio::{self, Io, shared_room};
 /// What an application decides.
 pub(crate) struct Rules {
     pub(crate) store: Option<Arc<Store>>,
+    pub(crate) channels: Option<Arc<dyn Channels>>,
     pub(crate) policy: Box<dyn Policy>,
     pub(crate) allow_request: Option<AllowRequest>,
     pub(crate) engine: Option<Box<dyn Engine>>,
@@ -43,6 +48,7 @@ pub(crate) struct App {
     pub(crate) auth: Arc<Auth>,
     pub(crate) limiter: Limiter,
     pub(crate) policy: Box<dyn Policy>,
+    pub(crate) events: Events,
     /// None without a store.
     pub(crate) chat: Option<Chat>,
     pub(crate) started: Instant,
@@ -62,7 +68,8 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(config: Config, hub: Hub, parts: Rules) -> Self {
-        let Rules { store, policy, allow_request, engine } = parts;
+        let Rules { store, channels, policy, allow_request, engine } = parts;
+        let channels = channels.unwrap_or_else(|| Arc::new(LocalChannels::default()));
         let (stopping, _) = watch::channel(false);
         let limits = socketio::Limits {
             rooms: config.limits.rooms,
@@ -71,8 +78,10 @@ impl App {
         };
         let auth = Arc::new(Auth::new(config.access.secret.as_ref(), &config.access.tokens));
         let io = Io::new(hub.clone(), limits, Arc::clone(&auth));
+        io.reach_by(Arc::clone(&channels));
         let client_files = config.socketio.client_files.as_deref().map(Bundle::read).unwrap_or_default();
         Self {
+            events: Events::new(channels, hub.clone(), config.events.clone()),
             chat: store.map(|store| Chat::new(store, hub.clone(), config.chat.clone())),
             limiter: Limiter::new(config.rates.clone()),
             config,
@@ -190,6 +199,15 @@ impl App {
     pub(crate) fn publish(&self, drafted: Drafted, done: impl FnOnce(Result<Published, Refusal>) + Send + 'static) {
         match drafted {
             Drafted::Event(draft) if shared_room(&draft.room).is_some() => done(Ok(self.emit(draft))),
+            Drafted::Event(draft) if self.events.gives(&draft) => {
+                let (events, given) = (self.events.clone(), draft.clone());
+                self.hub.publish(draft, move |published| {
+                    if matches!(published, Ok(Published { duplicate: false, .. })) {
+                        events.published(&given);
+                    }
+                    done(published.map_err(Refusal::from));
+                });
+            }
             Drafted::Event(draft) => self.hub.publish(draft, |published| done(published.map_err(Refusal::from))),
             Drafted::Message(message) => match self.chat() {
                 Ok(chat) => chat.send(*message, |sent| {

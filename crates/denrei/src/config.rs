@@ -9,6 +9,7 @@ use denrei_proto::ws::DeflateConfig;
 use crate::admission::AllowOrigin;
 use crate::auth::Tokens;
 use crate::chat::ChatConfig;
+use crate::events::EventsConfig;
 use crate::identity::Secret;
 use crate::proxies::Network;
 use crate::rates::Rates;
@@ -32,6 +33,8 @@ pub struct Config {
     pub socketio: SocketIo,
     /// Chat.
     pub chat: ChatConfig,
+    /// The application's own events.
+    pub events: EventsConfig,
     /// How the server stops.
     pub shutdown: Shutdown,
     /// Rooms and their classes.
@@ -230,6 +233,7 @@ impl Default for Config {
                 compression: Some(1024),
             },
             chat: ChatConfig::default(),
+            events: EventsConfig::default(),
             shutdown: Shutdown {
                 reconnect_delay: Duration::from_secs(5),
                 reconnect_spread: Duration::from_secs(5),

@@ -24,6 +24,7 @@ mod auth;
 mod chat;
 mod config;
 mod dispatch;
+mod events;
 mod facts;
 mod front;
 mod http;
@@ -54,6 +55,7 @@ use crate::app::{App, Rules};
 pub use crate::auth::{Algorithm, InvalidKey, Key, KeySet, KeySource, Revocation, Tokens};
 pub use crate::chat::ChatConfig;
 pub use crate::config::{Access, Config, Limits, Poll, Shutdown, SocketIo, Sse, WebSocket};
+pub use crate::events::{EventError, EventHook, Events, EventsConfig, HookSecret, InvalidHookSecret};
 pub use crate::front::Place;
 pub use crate::http::not_found;
 pub use crate::identity::{Identity, NewToken, Secret};
@@ -105,10 +107,7 @@ impl Denrei {
         let encoders = wires::encoders(config.websocket.deflate, config.socketio.packets.attachments);
         let Parts { backends, shelf: _, channels, store, policy, allow_request, engine } = parts;
         let (hub, shards) = Hub::new(config.hub.clone(), encoders, backends);
-        let app = Arc::new(App::new(config, hub, Rules { store, policy, allow_request, engine }));
-        if let Some(channels) = channels {
-            app.io.reach_by(channels);
-        }
+        let app = Arc::new(App::new(config, hub, Rules { store, channels, policy, allow_request, engine }));
         if app.hub.is_clustered() {
             app.io.meet(Arc::new(socketio::nodes::Nodes::new(app.hub.clone())));
             let mut listeners = socketio::nodes::listeners(&app.io);
@@ -128,7 +127,7 @@ impl Denrei {
                 chat.run().await;
             }
         };
-        tokio::join!(self.app.hub.clone().run(), self.app.auth.run(&self.app.hub), chat);
+        tokio::join!(self.app.hub.clone().run(), self.app.auth.run(&self.app.hub), chat, self.app.events.run());
     }
 
     /// Waits until the server knows who may come in: until it has read what was taken back. Needs [`Denrei::run`]. Who
@@ -148,6 +147,11 @@ impl Denrei {
     /// The rooms.
     pub fn hub(&self) -> &Hub {
         &self.app.hub
+    }
+
+    /// The application's own events, between all its programs.
+    pub fn events(&self) -> &Events {
+        &self.app.events
     }
 
     /// Socket.IO's namespaces, and what happens in them.

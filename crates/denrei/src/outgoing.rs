@@ -35,6 +35,32 @@ pub(crate) async fn post(address: &str, json: Vec<u8>, patience: Duration) -> Re
     ask(request.body(Full::new(json.into())).map_err(|error| error.to_string())?, patience).await
 }
 
+/// Sends JSON to an address with these headers; any answer of success will do.
+///
+/// # Errors
+/// A sentence for the operator.
+pub(crate) async fn post_signed(
+    address: &str,
+    json: Bytes,
+    headers: &[(&str, String)],
+    patience: Duration,
+) -> Result<(), String> {
+    let mut request = Request::post(checked(address)?).header("content-type", "application/json");
+    for (name, value) in headers {
+        request = request.header(*name, value);
+    }
+    let request = request.body(Full::new(json)).map_err(|error| error.to_string())?;
+    let answer = async {
+        let answer = client().request(request).await.map_err(|error| explained(&error))?;
+        if !answer.status().is_success() {
+            return Err(format!("the answer is {}", answer.status()));
+        }
+        Ok(())
+    };
+    let patience = tokio::time::timeout(patience, answer).await;
+    patience.unwrap_or_else(|_| Err("there was no answer in time".into()))
+}
+
 /// Whether requests may go to an address: with `https`, or to this machine.
 ///
 /// # Errors

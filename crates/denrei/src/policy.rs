@@ -7,6 +7,7 @@ use denrei_hub::RoomName;
 use denrei_proto::codes::Code;
 use futures_util::future::BoxFuture;
 
+pub(crate) use patterns::fits;
 pub use patterns::{PatternPolicy, Rule, Who};
 pub use webhook::{OnFailure, Webhook};
 
@@ -152,6 +153,14 @@ fn house(shared: impl FnOnce(&str) -> Share, identity: &Identity, action: Action
         Action::Publish(_, event) => publish(name, event),
         // The room's own rules hold, in the transaction that does it.
         Action::Chat(..) => Ok(()),
+    }
+}
+
+/// Whether an event may be published to a room by somebody whose word is as good as the application's.
+pub(crate) fn publishable(room: &RoomName, event: &str) -> Result<(), Refusal> {
+    match shared_room(room) {
+        Some(_) => Err(Refusal::new(Code::Forbidden, "this room is a namespace's")),
+        None => publish(room.as_str(), event),
     }
 }
 

@@ -99,24 +99,24 @@ fn options(listen: &str, secret: Option<&str>) -> Options {
 
 #[test]
 fn an_address_that_others_can_reach_needs_a_secret_and_the_error_says_the_line() {
-    let error = resolve(options("0.0.0.0:8080", None)).unwrap_err();
+    let error = resolve(&options("0.0.0.0:8080", None)).unwrap_err();
     assert!(error.contains("[auth]") && error.contains("DENREI_SECRET"), "{error}");
-    let settings = resolve(options("0.0.0.0:8080", Some("0123456789abcdef0123456789abcdef"))).unwrap();
+    let settings = resolve(&options("0.0.0.0:8080", Some("0123456789abcdef0123456789abcdef"))).unwrap();
     assert!(!settings.config.access.development && !settings.config.access.anonymous);
-    assert!(resolve(options("0.0.0.0:8080", Some("short"))).unwrap_err().contains("shorter"));
+    assert!(resolve(&options("0.0.0.0:8080", Some("short"))).unwrap_err().contains("shorter"));
 }
 
 #[test]
 fn loopback_without_configuration_is_development_mode() {
-    let settings = resolve(options("127.0.0.1:0", None)).unwrap();
+    let settings = resolve(&options("127.0.0.1:0", None)).unwrap();
     assert!(settings.config.access.development && settings.config.access.anonymous);
-    let settings = resolve(options("[::1]:0", Some("0123456789abcdef0123456789abcdef"))).unwrap();
+    let settings = resolve(&options("[::1]:0", Some("0123456789abcdef0123456789abcdef"))).unwrap();
     assert!(!settings.config.access.development && !settings.config.access.anonymous);
 }
 
 #[test]
 fn a_store_is_a_file_or_a_server_and_its_password_is_not_shown() {
-    let store = |url: &str| resolve(Options { store: Some(url.into()), ..Options::default() });
+    let store = |url: &str| resolve(&Options { store: Some(url.into()), ..Options::default() });
     let settings = store("sqlite:/tmp/x.db").unwrap();
     assert!(matches!(&settings.database, Database::Sqlite(path) if path == Path::new("/tmp/x.db")));
     for url in ["postgres://alice:hunter2@db/x", "postgresql://alice:hunter2@db:5433/x"] {
@@ -128,5 +128,45 @@ fn a_store_is_a_file_or_a_server_and_its_password_is_not_shown() {
     {
         let error = store(url).unwrap_err();
         assert!(error.starts_with("store: ") && !error.contains("hunter"), "{url}: {error}");
+    }
+}
+
+#[test]
+fn what_several_servers_must_share_is_asked_for() {
+    let joining = |store: Option<&str>, secret: Option<&str>| {
+        let options = Options {
+            bus: Some("redis://127.0.0.1:6379".into()),
+            node_id: Some("node-1".into()),
+            store: store.map(Into::into),
+            secret: secret.map(Into::into),
+            ..Options::default()
+        };
+        resolve(&options)
+    };
+    const POSTGRES: &str = "postgres://denrei@localhost/denrei";
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+    let error = joining(None, Some(SECRET)).unwrap_err();
+    assert!(error.contains("sqlite:") && error.contains("--store postgres://"), "{error}");
+    let error = joining(Some(POSTGRES), None).unwrap_err();
+    assert!(error.contains("DENREI_SECRET"), "{error}");
+    let settings = joining(Some(POSTGRES), Some(SECRET)).unwrap();
+    let node = &settings.config.hub.node;
+    assert_eq!((node.id.as_str(), node.address.as_deref()), ("node-1", Some("http://127.0.0.1:8080")));
+    assert_eq!(settings.bus.unwrap().joining.prefix, "denrei");
+    for (advertise, fine) in [
+        ("http://10.0.0.3:8080", true),
+        ("http://node-1:8080/", true),
+        ("https://x", false),
+        ("10.0.0.3", false),
+        ("http://a/b", false),
+    ] {
+        let options = Options {
+            bus: Some("nats://127.0.0.1".into()),
+            store: Some(POSTGRES.into()),
+            secret: Some(SECRET.into()),
+            advertise: Some(advertise.into()),
+            ..Options::default()
+        };
+        assert_eq!(resolve(&options).is_ok(), fine, "{advertise}");
     }
 }

@@ -14,7 +14,7 @@ async fn the_future_of_a_session_is_under_half_a_kibibyte() {
     let app = Arc::new(App::new(
         config,
         hub,
-        Rules { store: None, policy: Box::new(OpenPolicy), allow_request: None, engine: None },
+        Rules { store: None, channels: None, policy: Box::new(OpenPolicy), allow_request: None, engine: None },
     ));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();

@@ -20,6 +20,7 @@ use crate::refusal::Refusal;
 
 mod admin;
 mod body;
+mod channels;
 mod chat;
 mod events;
 mod forward;
@@ -36,6 +37,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/messages", get(events::messages))
         .route("/api/events", get(events::events))
         .route("/api/admin/revocations", post(admin::revoke))
+        .route("/api/channels/{channel}", post(channels::publish))
         .merge(chat::routes())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), identify));
     let mut router = Router::new().merge(api).route("/health", get(health::health));

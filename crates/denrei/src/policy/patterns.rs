@@ -85,7 +85,7 @@ impl Policy for PatternPolicy {
 }
 
 /// Whether a name fits a pattern. Time is bounded by the product of their lengths.
-fn fits(pattern: &str, name: &str, user: Option<&str>) -> bool {
+pub(crate) fn fits(pattern: &str, name: &str, user: Option<&str>) -> bool {
     // What stands between the stars; none if it names a user and there is nobody. A user's id is no pattern.
     let literal = |part: &str| match user {
         Some(user) => Some(part.replace("{user}", user)),

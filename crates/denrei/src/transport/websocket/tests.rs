@@ -16,7 +16,7 @@ fn app(backends: Backends) -> Arc<App> {
     for shard in shards {
         tokio::spawn(shard.run());
     }
-    let rules = Rules { store: None, policy: Box::new(OpenPolicy), allow_request: None, engine: None };
+    let rules = Rules { store: None, channels: None, policy: Box::new(OpenPolicy), allow_request: None, engine: None };
     Arc::new(App::new(config, hub, rules))
 }
 

@@ -15,7 +15,7 @@ use crate::socketio::ack::Gathered;
 use crate::socketio::emit::{Flags, Packet, Targets};
 use crate::socketio::listeners::{Handler, contained};
 use crate::socketio::nodes::carried;
-use crate::socketio::{Args, Failure, Namespace, Socket, SocketId, ack};
+use crate::socketio::{Args, Compat, Failure, Namespace, Socket, SocketId, ack};
 
 /// Something that every node is to do in a namespace.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -116,7 +116,7 @@ impl Namespace {
     /// Who the other nodes are, and what to call the namespace there. Servers of Node know no patterns: each of the
     /// namespaces that fit is one of theirs.
     fn peers(&self) -> Vec<(Self, Arc<dyn Peers>)> {
-        if self.compat().is_some() {
+        if self.shared_as().is_some() {
             let each = self.concrete().into_iter();
             return each.filter_map(|namespace| Some((namespace.clone(), namespace.servers()?))).collect();
         }
@@ -126,7 +126,7 @@ impl Namespace {
 
     /// How long answers of other nodes are waited for where nobody says.
     pub(crate) fn patience(&self) -> Duration {
-        self.compat().map_or(Duration::from_secs(5), |compat| compat.patience())
+        self.shared_as().map_or(Duration::from_secs(5), Compat::patience)
     }
 
     /// Does what this or another node wants done on each.

@@ -13,7 +13,6 @@ use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
 
 use denrei_hub::{Channels, Hub, LocalChannels};
 use tokio::runtime::Handle;
@@ -367,7 +366,8 @@ impl Namespace {
         self.0.compat.get_or_init(|| Joined::new(self, compat, runtime));
     }
 
-    pub(crate) fn compat(&self) -> Option<&Compat> {
+    /// How it is shared.
+    pub(crate) fn shared_as(&self) -> Option<&Compat> {
         self.0.compat.get().map(Joined::compat)
     }
 

@@ -6,6 +6,7 @@ import { Emitter } from '@socket.io/redis-emitter';
 import { Example } from './lib/example.mjs';
 import { Client, WAYS } from './lib/io.mjs';
 import { NodeServer, client as redisClient } from './lib/node.mjs';
+import { Nodes } from './lib/nodes.mjs';
 import { Redis } from './lib/redis.mjs';
 import { until, within } from './lib/server.mjs';
 
@@ -111,7 +112,7 @@ for (const namespace of ['/', '/dynamic', '/static']) {
       const nsp = node.io.of(namespace);
       nsp.in([b.id, c.id]).socketsJoin(['node', 'and']);
       await until(async () => (await nsp.in('node').fetchSockets()).length === 2, 'both to join');
-      await settled(namespace, 'node', 2);
+      for (const room of ['node', 'and']) await settled(namespace, room, 2);
       nsp.to('node').emit('joined');
       await hear([b, c], 'joined');
       nsp.in(c.id).socketsLeave('node');
@@ -256,4 +257,33 @@ test('a server of ours that goes is not waited for', async (t) => {
   await more.close();
   await node.meets(3);
   assert.equal(typeof (await node.io.fetchSockets()).length, 'number');
+});
+
+test('the program relays what emitters and its clients say', async (t) => {
+  const config = '[socketio.compat."/shop"]\nadapter = "classic"\n[socketio.compat."/"]\nadapter = "sharded"\nkey = "mine"\n';
+  const nodes = await Nodes.start({ count: 2, bus: redis, store: 'postgres', config });
+  t.after(() => nodes.close());
+  const open = (at, namespace) => Client.open(nodes.servers[at], { namespace, ...WAYS.websocket });
+  const [a, b] = await Promise.all([open(0, '/shop'), open(1, '/shop')]);
+  const [c, d] = await Promise.all([open(0, '/'), open(1, '/')]);
+  t.after(() => { for (const client of [a, b, c, d]) client.close(); });
+  assert.deepEqual(await a.join('x'), { room: 'x' });
+  emitter.of('/shop').to('x').emit('news', 1);
+  await hear([a], 'news', 1);
+  assert.deepEqual(await b.ask('publish', 'x', 'said', { by: 'b' }, 2), {});
+  await hear([a], 'said', { by: 'b' }, 2);
+  assert.equal((await b.join('user:7')).code, 'forbidden');
+  assert.equal((await b.ask('publish', 'x', 'disconnect')).code, 'reserved_event');
+  emitter.of('/shop').in(b.id).socketsJoin('y');
+  emitter.of('/shop').to('y').emit('news', 2);
+  await hear([b], 'news', 2);
+  assert.deepEqual(await a.ask('leave', 'x'), { room: 'x' });
+  await b.ask('publish', 'x', 'said', 'to nobody');
+  await c.join('z');
+  await until(async () => {
+    await d.ask('publish', 'z', 'said', Buffer.from([1]));
+    return c.inbox.items.length > 0;
+  }, 'a room of another node to be heard of');
+  assert.deepEqual([...(await c.event('said'))[0]], [1]);
+  none(a, 'said');
 });

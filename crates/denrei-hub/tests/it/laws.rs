@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use denrei_hub::laws::{bus_laws, channel_laws, lease_laws, log_laws, shelf_laws};
 use denrei_hub::{
-    Bus, Channel, Channels, Classes, Heard, Leases, Listen, LocalBus, LocalChannels, LocalLeases, LocalShelf, MemoryLimits, MemoryLog, Shelf,
+    Bus, Channel, Channels, Classes, Heard, Leases, Listen, LocalBus, LocalChannels, LocalLeases, LocalShelf,
+    MemoryLimits, MemoryLog, Shelf,
 };
 
 #[test]

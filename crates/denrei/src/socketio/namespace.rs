@@ -26,8 +26,8 @@ use crate::socketio::names::HubRooms;
 use crate::socketio::namespace::table::Table;
 use crate::socketio::recovery::{Count, Sessions};
 use crate::socketio::{
-    Ack, Answer, Args, Broadcast, Compat, EmitError, ExpiredSession, Failure, FromArgs, Io, Listener, NodeAnswers, Outcome,
-    Reason, Recovery, Socket, ToArgs, lock,
+    Ack, Answer, Args, Broadcast, Compat, EmitError, ExpiredSession, Failure, FromArgs, Io, Listener, NodeAnswers,
+    Outcome, Reason, Recovery, Socket, ToArgs, lock,
 };
 
 /// A namespace, or the pattern of some. Cheap to clone.

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 use crate::socketio::cluster::{Deed, Question};
 use crate::socketio::compat::document::{self, Unreadable};
-use crate::socketio::compat::format::{Asker, Format, Inquiry, Letter, Part, Said};
+use crate::socketio::compat::format::{Asker, Inquiry, Letter, Part, Said};
 use crate::socketio::compat::words::{self, quoted};
 use crate::socketio::emit::Targets;
 
@@ -145,8 +145,8 @@ impl Classic {
     }
 }
 
-impl Format for Classic {
-    fn listens(&self) -> (Listen, Vec<Listen>) {
+impl Classic {
+    pub(super) fn listens(&self) -> (Listen, Vec<Listen>) {
         let own = format!("{}{}#", self.responses, self.uid);
         let responses = [Arc::clone(&self.responses), own.into()];
         // Requests last: from then on this one is counted, and must hear what it is asked.
@@ -155,15 +155,11 @@ impl Format for Classic {
         (Listen::Below(Arc::clone(&self.broadcasts)), others)
     }
 
-    fn census(&self) -> Channel {
+    pub(super) fn census(&self) -> Channel {
         self.requests.clone()
     }
 
-    fn room(&self, _: &str) -> Option<Channel> {
-        None
-    }
-
-    fn tell(&self, deed: &Deed) -> Option<Letter> {
+    pub(super) fn tell(&self, deed: &Deed) -> Option<Letter> {
         match deed {
             Deed::Emit(targets, ..) if words::is_nobody(targets) => None,
             Deed::Emit(targets, packet, flags) => {
@@ -172,8 +168,7 @@ impl Format for Classic {
                     _ => Arc::clone(&self.broadcasts),
                 };
                 let options = words::options(targets, Some(*flags), None);
-                let document =
-                    format!("[{},{},{options}]", quoted(&self.uid), words::packet(&self.namespace, packet));
+                let document = format!("[{},{},{options}]", quoted(&self.uid), words::packet(&self.namespace, packet));
                 let bytes = document::msgpack(&document, packet.args.attachments());
                 Some(Letter { channel: Channel::Plain(channel), bytes })
             }
@@ -195,7 +190,7 @@ impl Format for Classic {
         }
     }
 
-    fn ask(&self, request: &str, question: &Question, patience: Duration) -> Letter {
+    pub(super) fn ask(&self, request: &str, question: &Question, patience: Duration) -> Letter {
         let head = format!("\"uid\":{},\"requestId\":{}", quoted(&self.uid), quoted(request));
         let bytes = match question {
             Question::Fetch(targets) => {
@@ -216,9 +211,10 @@ impl Format for Classic {
         Letter { channel: self.requests.clone(), bytes }
     }
 
-    fn answer(&self, asker: &Asker, answer: &Part) -> Option<Letter> {
+    pub(super) fn answer(&self, asker: &Asker, answer: &Part) -> Letter {
         let request = format!("\"requestId\":{}", quoted(&asker.request));
-        let first = |name: &str, args| words::first(args).map(|value| format!(",\"{name}\":{value}")).unwrap_or_default();
+        let first =
+            |name: &str, args| words::first(args).map(|value| format!(",\"{name}\":{value}")).unwrap_or_default();
         let texts = |texts: &[String]| words::names(texts);
         let bytes = match answer {
             Part::Sockets(sockets) => document::json(format!("{{{request},\"sockets\":{}}}", words::sockets(sockets))),
@@ -244,15 +240,15 @@ impl Format for Classic {
             Some(uid) if specific => format!("{}{uid}#", self.responses).into(),
             _ => Arc::clone(&self.responses),
         };
-        Some(Letter { channel: Channel::Plain(channel), bytes })
+        Letter { channel: Channel::Plain(channel), bytes }
     }
 
-    fn read(
+    pub(super) fn read(
         &self,
         channel: &Channel,
         bytes: &Bytes,
         attachments: u32,
-        here: &dyn Fn(&str) -> bool,
+        here: impl Fn(&str) -> bool,
     ) -> Result<Said, Unreadable> {
         if channel == &self.requests {
             return self.read_request(bytes, attachments);

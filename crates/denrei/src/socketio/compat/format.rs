@@ -7,37 +7,79 @@ use denrei_hub::{Channel, Listen};
 
 use crate::socketio::Args;
 use crate::socketio::cluster::{Deed, Description, Question};
+use crate::socketio::compat::classic::Classic;
 use crate::socketio::compat::document::Unreadable;
+use crate::socketio::compat::sharded::Sharded;
 use crate::socketio::emit::Targets;
 
 /// How the servers of a namespace write to one another.
-pub(super) trait Format: Send + Sync + 'static {
+pub(super) enum Format {
+    Classic(Classic),
+    Sharded(Sharded),
+}
+
+impl Format {
     /// What to listen to: one, and more.
-    fn listens(&self) -> (Listen, Vec<Listen>);
+    pub(super) fn listens(&self) -> (Listen, Vec<Listen>) {
+        match self {
+            Self::Classic(classic) => classic.listens(),
+            Self::Sharded(sharded) => sharded.listens(),
+        }
+    }
 
     /// The channel that each server listens to once: who listens is who there is.
-    fn census(&self) -> Channel;
+    pub(super) fn census(&self) -> Channel {
+        match self {
+            Self::Classic(classic) => classic.census(),
+            Self::Sharded(sharded) => sharded.census(),
+        }
+    }
 
     /// The channel of a room alone, where rooms have one that is to be listened to.
-    fn room(&self, room: &str) -> Option<Channel>;
+    pub(super) fn room(&self, room: &str) -> Option<Channel> {
+        match self {
+            Self::Classic(_) => None,
+            Self::Sharded(sharded) => sharded.room(room),
+        }
+    }
 
     /// Has the others do something; none if there is nothing to do.
-    fn tell(&self, deed: &Deed) -> Option<Letter>;
+    pub(super) fn tell(&self, deed: &Deed) -> Option<Letter> {
+        match self {
+            Self::Classic(classic) => classic.tell(deed),
+            Self::Sharded(sharded) => sharded.tell(deed),
+        }
+    }
 
     /// Asks them something.
-    fn ask(&self, request: &str, question: &Question, patience: Duration) -> Letter;
+    pub(super) fn ask(&self, request: &str, question: &Question, patience: Duration) -> Letter {
+        match self {
+            Self::Classic(classic) => classic.ask(request, question, patience),
+            Self::Sharded(sharded) => sharded.ask(request, question, patience),
+        }
+    }
 
     /// Answers one of them; none if there is no way to say it.
-    fn answer(&self, asker: &Asker, answer: &Part) -> Option<Letter>;
+    pub(super) fn answer(&self, asker: &Asker, answer: &Part) -> Option<Letter> {
+        match self {
+            Self::Classic(classic) => Some(classic.answer(asker, answer)),
+            Self::Sharded(sharded) => sharded.answer(asker, answer),
+        }
+    }
 
     /// Reads what one of them says. `here` says whether a room has members here, `attachments` how many there may be.
-    fn read(
+    pub(super) fn read(
         &self,
         channel: &Channel,
         bytes: &Bytes,
         attachments: u32,
-        here: &dyn Fn(&str) -> bool,
-    ) -> Result<Said, Unreadable>;
+        here: impl Fn(&str) -> bool,
+    ) -> Result<Said, Unreadable> {
+        match self {
+            Self::Classic(classic) => classic.read(channel, bytes, attachments, here),
+            Self::Sharded(sharded) => sharded.read(bytes, attachments),
+        }
+    }
 }
 
 /// Something to be published.

@@ -4,7 +4,8 @@
 //!
 //! # Reading order
 //! `servers` is the other servers as this one sees them, and the one task that hears and speaks; `asked` gathers what they
-//! answer. A `format` turns what is meant into messages and back: `classic` and `sharded` are two. `words` is what both are
+//! answer. A `format` turns what is meant into messages and back: `classic` or
+//! `sharded`. `words` is what both are
 //! made of, and `document` the bytes of that.
 
 mod asked;
@@ -107,10 +108,10 @@ impl Compat {
         self.requests_timeout
     }
 
-    fn format(&self, namespace: &str) -> Arc<dyn Format> {
+    fn format(&self, namespace: &str) -> Format {
         match self.sharded {
-            Some(subscriptions) => Arc::new(Sharded::new(&self.key, namespace, subscriptions)),
-            None => Arc::new(Classic::new(&self.key, namespace, self.specific_response_channel)),
+            Some(subscriptions) => Format::Sharded(Sharded::new(&self.key, namespace, subscriptions)),
+            None => Format::Classic(Classic::new(&self.key, namespace, self.specific_response_channel)),
         }
     }
 }

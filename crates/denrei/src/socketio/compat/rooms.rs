@@ -7,7 +7,7 @@ use std::time::Duration;
 use denrei_hub::{Absorbed, Channels, Listen, Listening, RoomName};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::socketio::compat::format::Format;
 use crate::socketio::{Namespace, lock};
@@ -42,22 +42,26 @@ impl Changes {
 #[derive(Default)]
 pub(super) struct RoomChannels {
     heard: HashMap<RoomName, Absorbed>,
-    /// Those whose subscription is under way.
-    beginning: HashSet<RoomName>,
-    begun: FuturesUnordered<BoxFuture<'static, (RoomName, Listening)>>,
+    /// Those whose subscription is under way, each until its end is dropped: a broker that is away must not be owed more
+    /// than there are rooms.
+    beginning: HashMap<RoomName, oneshot::Sender<()>>,
+    begun: FuturesUnordered<Begun>,
 }
+
+/// None where it was given up.
+type Begun = BoxFuture<'static, Option<(RoomName, Listening)>>;
 
 /// What happened to rooms.
 pub(super) enum Turn {
     Changed(HashSet<RoomName>),
-    Begun(RoomName, Listening),
+    Begun(Option<(RoomName, Listening)>),
 }
 
 impl RoomChannels {
     /// Waits for something to do. Cancel safe.
     pub(super) async fn next(&mut self, changes: &Changes) -> Turn {
         tokio::select! {
-            Some((room, listening)) = self.begun.next() => Turn::Begun(room, listening),
+            Some(begun) = self.begun.next() => Turn::Begun(begun),
             rooms = changes.next() => Turn::Changed(rooms),
         }
     }
@@ -67,7 +71,7 @@ impl RoomChannels {
         &mut self,
         turn: Turn,
         namespace: &Namespace,
-        format: &dyn Format,
+        format: &Format,
         channels: &Arc<dyn Channels>,
         listening: &mut Listening,
     ) {
@@ -76,15 +80,19 @@ impl RoomChannels {
                 for room in rooms {
                     if !namespace.table().has(&room) {
                         self.heard.remove(&room);
+                        self.beginning.remove(&room);
                     } else if !self.heard.contains_key(&room)
+                        && !self.beginning.contains_key(&room)
                         && let Some(channel) = format.room(namespace.rooms().short(&room))
-                        && self.beginning.insert(room.clone())
                     {
-                        self.begun.push(begin(Arc::clone(channels), Listen::To(channel), room));
+                        let (end, ended) = oneshot::channel();
+                        self.beginning.insert(room.clone(), end);
+                        self.begun.push(begin(Arc::clone(channels), Listen::To(channel), room, ended));
                     }
                 }
             }
-            Turn::Begun(room, begun) => {
+            Turn::Begun(None) => {}
+            Turn::Begun(Some((room, begun))) => {
                 self.beginning.remove(&room);
                 if namespace.table().has(&room) {
                     self.heard.insert(room, listening.absorb(begun));
@@ -94,8 +102,13 @@ impl RoomChannels {
     }
 }
 
-fn begin(channels: Arc<dyn Channels>, what: Listen, room: RoomName) -> BoxFuture<'static, (RoomName, Listening)> {
-    Box::pin(async move { (room, subscribed(&*channels, what).await) })
+fn begin(channels: Arc<dyn Channels>, what: Listen, room: RoomName, ended: oneshot::Receiver<()>) -> Begun {
+    Box::pin(async move {
+        tokio::select! {
+            listening = subscribed(&*channels, what) => Some((room, listening)),
+            _ = ended => None,
+        }
+    })
 }
 
 /// Subscribes, however often it takes.

@@ -20,7 +20,7 @@ use crate::socketio::{Args, Namespace};
 
 /// The other servers, until it is dropped.
 pub(super) struct Servers {
-    format: Arc<dyn Format>,
+    format: Arc<Format>,
     channels: Arc<dyn Channels>,
     mouth: Mouth,
     asked: Asked,
@@ -29,7 +29,8 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    pub(super) fn start(namespace: &Namespace, format: Arc<dyn Format>, runtime: &Handle) -> Self {
+    pub(super) fn start(namespace: &Namespace, format: Format, runtime: &Handle) -> Self {
+        let format = Arc::new(format);
         let channels = namespace.channels();
         let (mouth, letters) = Mouth::new();
         let asked = Asked::default();
@@ -121,7 +122,7 @@ impl Mouth {
 /// What the task knows.
 struct Ear {
     namespace: Weak,
-    format: Arc<dyn Format>,
+    format: Arc<Format>,
     channels: Arc<dyn Channels>,
     mouth: Mouth,
     asked: Asked,
@@ -139,6 +140,7 @@ impl Ear {
         let mut publishing = FuturesUnordered::new();
         loop {
             let mut rooms = RoomChannels::default();
+            self.changes = Arc::default();
             // Before anything is said: the answer to it must be heard.
             let (mut listening, _others) = self.listen().await;
             let Some(namespace) = self.namespace.upgrade() else { return };
@@ -150,7 +152,11 @@ impl Ear {
             loop {
                 tokio::select! {
                     heard = listening.next() => match heard {
-                        Some(heard) => self.hear(heard),
+                        Some(heard) => {
+                            self.hear(heard);
+                            // Others of this thread have their turn, however much is said.
+                            tokio::task::coop::consume_budget().await;
+                        }
                         None => break,
                     },
                     Some((letter, permit)) = letters.recv(), if publishing.len() < Self::UNDER_WAY => {
@@ -163,7 +169,7 @@ impl Ear {
                     }
                     turn = rooms.next(&self.changes) => {
                         let Some(namespace) = self.namespace.upgrade() else { return };
-                        rooms.turn(turn, &namespace, &*self.format, &self.channels, &mut listening);
+                        rooms.turn(turn, &namespace, &self.format, &self.channels, &mut listening);
                     }
                     Some(_) = self.answering.join_next() => {}
                 }
@@ -173,6 +179,8 @@ impl Ear {
                 }
             }
             tracing::warn!("the channels of other servers have ended, and begin anew");
+            let Some(namespace) = self.namespace.upgrade() else { return };
+            namespace.table().unwatch();
         }
     }
 
@@ -194,7 +202,7 @@ impl Ear {
         };
         let Some(namespace) = self.namespace.upgrade() else { return };
         let here = |room: &str| namespace.has_room(room);
-        match self.format.read(&channel, &bytes, namespace.limits().attachments, &here) {
+        match self.format.read(&channel, &bytes, namespace.limits().attachments, here) {
             Ok(said) => self.act(&namespace, said),
             Err(error) => tracing::debug!(%error, channel = channel.name(), "a message of another server is ignored"),
         }

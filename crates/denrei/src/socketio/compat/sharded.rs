@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use crate::socketio::cluster::{Deed, Question};
 use crate::socketio::compat::Subscriptions;
 use crate::socketio::compat::document::{self, Unreadable};
-use crate::socketio::compat::format::{Asker, Format, Inquiry, Letter, Part, Said};
+use crate::socketio::compat::format::{Asker, Inquiry, Letter, Part, Said};
 use crate::socketio::compat::words::{self, quoted};
 use crate::socketio::emit::{Flags, Packet, Targets};
 use crate::socketio::{Args, SocketId};
@@ -77,21 +77,21 @@ impl Sharded {
     }
 }
 
-impl Format for Sharded {
-    fn listens(&self) -> (Listen, Vec<Listen>) {
+impl Sharded {
+    pub(super) fn listens(&self) -> (Listen, Vec<Listen>) {
         // That of all last: from then on this one is counted, and must hear what it is asked.
         (Listen::To(self.below(&self.uid)), vec![Listen::To(self.census())])
     }
 
-    fn census(&self) -> Channel {
+    pub(super) fn census(&self) -> Channel {
         Channel::Sharded(Arc::clone(&self.all))
     }
 
-    fn room(&self, room: &str) -> Option<Channel> {
+    pub(super) fn room(&self, room: &str) -> Option<Channel> {
         (self.subscriptions == Subscriptions::Dynamic).then(|| self.below(room))
     }
 
-    fn tell(&self, deed: &Deed) -> Option<Letter> {
+    pub(super) fn tell(&self, deed: &Deed) -> Option<Letter> {
         match deed {
             Deed::Emit(targets, ..) if words::is_nobody(targets) => None,
             Deed::Emit(targets, packet, flags) => {
@@ -121,7 +121,7 @@ impl Format for Sharded {
         }
     }
 
-    fn ask(&self, request: &str, question: &Question, patience: Duration) -> Letter {
+    pub(super) fn ask(&self, request: &str, question: &Question, patience: Duration) -> Letter {
         let request = format!("\"requestId\":{}", quoted(request));
         match question {
             Question::Fetch(targets) => {
@@ -141,7 +141,7 @@ impl Format for Sharded {
         }
     }
 
-    fn answer(&self, asker: &Asker, answer: &Part) -> Option<Letter> {
+    pub(super) fn answer(&self, asker: &Asker, answer: &Part) -> Option<Letter> {
         let request = format!("\"requestId\":{}", quoted(&asker.request));
         let first = |args| words::first(args).map(|value| format!(",\"packet\":{value}")).unwrap_or_default();
         let (kind, rest, attachments) = match answer {
@@ -158,13 +158,7 @@ impl Format for Sharded {
         Some(self.letter(channel, kind, &format!("{request}{rest}"), attachments))
     }
 
-    fn read(
-        &self,
-        _: &Channel,
-        bytes: &Bytes,
-        attachments: u32,
-        _: &dyn Fn(&str) -> bool,
-    ) -> Result<Said, Unreadable> {
+    pub(super) fn read(&self, bytes: &Bytes, attachments: u32) -> Result<Said, Unreadable> {
         let document = document::read(bytes, attachments)?;
         let message: Message<'_> = document::parse(&document)?;
         if message.uid == *self.uid || message.nsp != *self.namespace {
@@ -201,9 +195,7 @@ impl Format for Sharded {
                 Said::Ask { asker: asking()?, inquiry: Inquiry::Question(Question::Fetch(targets()?), None) }
             }
             kind::SERVER_SIDE_EMIT => match asker {
-                Some(asker) => {
-                    Said::Ask { asker, inquiry: Inquiry::Question(Question::ServerSide(event()?), None) }
-                }
+                Some(asker) => Said::Ask { asker, inquiry: Inquiry::Question(Question::ServerSide(event()?), None) },
                 None => Said::Do(Deed::ServerSide(event()?)),
             },
             kind::FETCH_SOCKETS_RESPONSE => {

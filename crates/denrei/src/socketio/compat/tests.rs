@@ -37,12 +37,21 @@ fn targets(rooms: Option<&[&str]>, except: &[&str]) -> Targets {
     Targets { rooms: rooms.map(shared), except: shared(except) }
 }
 
-fn classic() -> Classic {
-    Classic::new("socket.io", "/", false).called("AbCdEf")
+fn classic() -> Format {
+    Format::Classic(Classic::new("socket.io", "/", false).called("AbCdEf"))
 }
 
-fn heard(format: &dyn Format, channel: &Channel, bytes: Bytes) -> Said {
-    format.read(channel, &bytes, ATTACHMENTS, &|_| true).expect("it can be read")
+/// Another server, which may answer who asks alone.
+fn other(specific: bool) -> Format {
+    Format::Classic(Classic::new("socket.io", "/", specific))
+}
+
+fn sharded(namespace: &str) -> Format {
+    Format::Sharded(Sharded::new("socket.io", namespace, Subscriptions::Dynamic))
+}
+
+fn heard(format: &Format, channel: &Channel, bytes: Bytes) -> Said {
+    format.read(channel, &bytes, ATTACHMENTS, |_| true).expect("it can be read")
 }
 
 const VOLATILE: &str = "93a641624364456683a47479706502a46461746192a568656c6c6f81a16101a36e7370a12f83a5726f6f6d7390a66578\
@@ -74,7 +83,7 @@ fn what_is_said_is_what_node_says() {
     let asker = Asker { uid: Some("other".into()), request: "ghIjKl".into() };
     let letter = classic.answer(&asker, &Part::Client(Args::encode(&"ok").expect("args"))).expect("a letter");
     assert_eq!((letter.channel, hex(&letter.bytes)), (plain("socket.io-response#/#"), ACK.into()));
-    let specific = Classic::new("socket.io", "/", true);
+    let specific = other(true);
     let letter = specific.answer(&asker, &Part::Clients(2)).expect("a letter");
     assert_eq!(letter.channel, plain("socket.io-response#/#other#"));
     assert_eq!(letter.bytes, r#"{"type":8,"requestId":"ghIjKl","clientCount":2}"#);
@@ -113,7 +122,7 @@ fn what_is_said_is_what_node_says() {
 
 #[test]
 fn what_node_says_is_understood() {
-    let other = Classic::new("socket.io", "/", false);
+    let other = other(false);
     let said = heard(&other, &plain("socket.io#/#"), unhex(VOLATILE));
     let Said::Do(Deed::Emit(targets, packet, flags)) = said else { panic!("{said:?}") };
     assert!(targets.rooms.is_none() && flags.volatile);
@@ -129,7 +138,9 @@ fn what_node_says_is_understood() {
     assert_eq!(&*targets.rooms.expect("rooms")[0], "room1");
 
     let said = heard(&other, &plain("socket.io-request#/#"), unhex(WITH_ACK));
-    let Said::Ask { asker, inquiry: Inquiry::Question(Question::Emit(..), patience) } = said else { panic!("{said:?}") };
+    let Said::Ask { asker, inquiry: Inquiry::Question(Question::Emit(..), patience) } = said else {
+        panic!("{said:?}")
+    };
     assert_eq!((asker.uid.as_deref(), &*asker.request), (Some("AbCdEf"), "ghIjKl"));
     assert_eq!(patience, Some(Duration::from_secs(1)));
 
@@ -141,7 +152,7 @@ fn what_node_says_is_understood() {
         assert!(matches!(heard(&classic(), &plain("socket.io#/#"), unhex(own)), Said::Nothing), "its own");
     }
     assert!(matches!(heard(&classic(), &plain("socket.io-request#/#"), unhex(WITH_ACK)), Said::Nothing), "its own");
-    let absent = other.read(&plain("socket.io#/#r#"), &unhex(BINARY), ATTACHMENTS, &|_| false);
+    let absent = other.read(&plain("socket.io#/#r#"), &unhex(BINARY), ATTACHMENTS, |_| false);
     assert!(matches!(absent, Ok(Said::Nothing)), "nobody is in the room");
 }
 
@@ -168,7 +179,8 @@ fn old_emitters_are_understood() {
     let Said::Do(Deed::Emit(targets, ..)) = said else { panic!("{said:?}") };
     assert!(targets.rooms.is_none());
 
-    let request = |text: &'static str| heard(&classic, &plain("socket.io-request#/#"), Bytes::from_static(text.as_bytes()));
+    let request =
+        |text: &'static str| heard(&classic, &plain("socket.io-request#/#"), Bytes::from_static(text.as_bytes()));
     let said = request(r#"{"type":2,"opts":{"rooms":["a"],"except":[]},"rooms":["b"]}"#);
     let Said::Do(Deed::Join(_, rooms)) = said else { panic!("{said:?}") };
     assert_eq!(rooms, ["b"]);
@@ -183,7 +195,7 @@ fn what_makes_no_sense_is_refused() {
     let classic = classic();
     let refused = |channel: &str, text: &str| {
         let bytes = Bytes::copy_from_slice(text.as_bytes());
-        classic.read(&plain(channel), &bytes, ATTACHMENTS, &|_| true).is_err()
+        classic.read(&plain(channel), &bytes, ATTACHMENTS, |_| true).is_err()
     };
     for text in ["", "{", "[]", "\u{1}", "{\"type\":5,\"requestId\":\"r\"}", "{\"type\":5,\"opts\":{}}"] {
         assert!(refused("socket.io-request#/#", text), "{text}");
@@ -196,31 +208,32 @@ fn what_makes_no_sense_is_refused() {
     assert!(words::is_nobody(&targets));
     // Deeper than anything that a client takes.
     let deep = [vec![0x93, 0xA1, b'e'], vec![0x91; 200]].concat();
-    assert!(classic.read(&plain("socket.io#/#"), &deep.into(), ATTACHMENTS, &|_| true).is_err());
+    assert!(classic.read(&plain("socket.io#/#"), &deep.into(), ATTACHMENTS, |_| true).is_err());
     let reserved = unhex(EMITTED);
     let reserved = [&reserved[..26], b"\xAAdisconnect", &reserved[32..]].concat();
-    assert!(classic.read(&plain("socket.io#/#"), &reserved.into(), ATTACHMENTS, &|_| true).is_err());
+    assert!(classic.read(&plain("socket.io#/#"), &reserved.into(), ATTACHMENTS, |_| true).is_err());
 }
 
 #[test]
 fn the_sharded_adapter_is_spoken_as_well() {
-    let ours = Sharded::new("socket.io", "/n", Subscriptions::Dynamic);
-    let theirs = Sharded::new("socket.io", "/n", Subscriptions::Dynamic);
-    let sharded = |name: &str| Channel::Sharded(name.into());
+    let (ours, theirs) = (sharded("/n"), sharded("/n"));
+    let named = |name: &str| Channel::Sharded(name.into());
     let emit = |rooms: &[&str]| Deed::Emit(targets(Some(rooms), &[]), packet("e", &1), Flags::default());
     let letter = ours.tell(&emit(&["room"])).expect("a letter");
-    assert_eq!(letter.channel, sharded("socket.io#/n#room#"));
+    assert_eq!(letter.channel, named("socket.io#/n#room#"));
     let text = std::str::from_utf8(&letter.bytes).expect("JSON");
     let body = r#"{"type":3,"data":{"packet":{"type":2,"data":["e",1],"nsp":"/n"},"opts":{"rooms":["room"],"except":[],"flags":{}}},"uid":""#;
     assert!(text.starts_with(body), "{text}");
     assert!(matches!(heard(&theirs, &letter.channel, letter.bytes.clone()), Said::Do(Deed::Emit(..))));
     assert!(matches!(heard(&ours, &letter.channel, letter.bytes), Said::Nothing), "its own");
     for rooms in [&["12345678901234567890"][..], &["a", "b"]] {
-        assert_eq!(ours.tell(&emit(rooms)).expect("a letter").channel, sharded("socket.io#/n#"));
+        assert_eq!(ours.tell(&emit(rooms)).expect("a letter").channel, named("socket.io#/n#"));
     }
     let letter = ours.ask("r", &Question::ServerSide(packet("e", &())), Duration::from_secs(1));
     let said = heard(&theirs, &letter.channel, letter.bytes);
-    let Said::Ask { asker, inquiry: Inquiry::Question(Question::ServerSide(_), None) } = said else { panic!("{said:?}") };
+    let Said::Ask { asker, inquiry: Inquiry::Question(Question::ServerSide(_), None) } = said else {
+        panic!("{said:?}")
+    };
     let answer = theirs.answer(&asker, &Part::ServerSide(Args::encode(&Bytes::from_static(&[1])).expect("args")));
     let letter = answer.expect("a letter");
     assert_ne!(letter.bytes[0], b'{', "binary makes it MessagePack");
@@ -233,9 +246,8 @@ proptest! {
     #[test]
     fn nothing_that_is_said_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), which in 0..4_usize) {
         let channel = ["socket.io#/#", "socket.io#/#r#", "socket.io-request#/#", "socket.io-response#/#"][which];
-        let _ = classic().read(&plain(channel), &bytes.clone().into(), ATTACHMENTS, &|_| true);
-        let sharded = Sharded::new("socket.io", "/", Subscriptions::Static);
-        let _ = sharded.read(&Channel::Sharded("socket.io#/#".into()), &bytes.into(), ATTACHMENTS, &|_| true);
+        let _ = classic().read(&plain(channel), &bytes.clone().into(), ATTACHMENTS, |_| true);
+        let _ = sharded("/").read(&Channel::Sharded("socket.io#/#".into()), &bytes.into(), ATTACHMENTS, |_| true);
     }
 
     #[test]
@@ -245,7 +257,7 @@ proptest! {
             *place = byte;
         }
         for channel in ["socket.io#/#", "socket.io-request#/#", "socket.io-response#/#"] {
-            let _ = Classic::new("socket.io", "/", false).read(&plain(channel), &bytes.clone().into(), ATTACHMENTS, &|_| true);
+            let _ = other(false).read(&plain(channel), &bytes.clone().into(), ATTACHMENTS, |_| true);
         }
     }
 }

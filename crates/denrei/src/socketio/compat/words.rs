@@ -106,7 +106,8 @@ pub(super) fn read_targets(options: &Value) -> Result<Targets, Unreadable> {
         return Err(Unreadable::Said("there are no options"));
     }
     let all = read_names(&options["rooms"])?;
-    let is_everybody = matches!(&options["rooms"], Value::Null) || options["rooms"].as_array().is_some_and(Vec::is_empty);
+    let is_everybody =
+        matches!(&options["rooms"], Value::Null) || options["rooms"].as_array().is_some_and(Vec::is_empty);
     let shared = |names: Vec<String>| names.into_iter().map(Arc::from).collect();
     Ok(Targets { rooms: (!is_everybody).then(|| shared(all)), except: shared(read_names(&options["except"])?) })
 }

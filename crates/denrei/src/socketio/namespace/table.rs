@@ -61,6 +61,11 @@ impl Table {
         self.rooms.keys().for_each(|room| self.changed(room));
     }
 
+    /// Tells no changes any more.
+    pub(crate) fn unwatch(&mut self) {
+        self.changes = None;
+    }
+
     fn changed(&self, room: &RoomName) {
         if let Some(changes) = &self.changes {
             changes.add(room);

@@ -25,6 +25,7 @@ use denrei::{Config, Denrei, Parts, Place};
 use denrei_bus::Options;
 use denrei_hub::Node;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -154,6 +155,6 @@ fn to(socket: &Socket, whom: Whom) -> Broadcast {
 
 /// The arguments behind the first so many, binary included.
 fn behind(args: &Args, first: usize) -> Result<Args, denrei::socketio::ArgsError> {
-    let rest: Vec<_> = args.raw().into_iter().skip(first).map(|arg| arg.get()).collect();
+    let rest: Vec<_> = args.raw().into_iter().skip(first).map(RawValue::get).collect();
     Args::new(format!("[{}]", rest.join(",")), args.attachments().to_vec())
 }

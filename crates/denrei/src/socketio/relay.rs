@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use denrei_hub::RoomName;
 use denrei_proto::codes::Code;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -64,7 +65,7 @@ async fn publish(app: Option<Arc<App>>, socket: &Socket, args: &Args) -> Result<
     const WHAT: &str = "publish takes the room's name, the event's name and the arguments";
     let (room, event): (String, String) = args.decode().map_err(|_| wrong(WHAT))?;
     may(app, socket, Action::Publish(&whole(socket, &room)?, &event)).await?;
-    let rest: Vec<_> = args.raw().into_iter().skip(2).map(|arg| arg.get()).collect();
+    let rest: Vec<_> = args.raw().into_iter().skip(2).map(RawValue::get).collect();
     let rest = Args::new(format!("[{}]", rest.join(",")), args.attachments().to_vec()).map_err(|_| wrong(WHAT))?;
     socket.to(&room).emit(&event, &Raw(rest)).map_err(|error| wrong(&error.to_string()))?;
     Ok(json!({}))

@@ -50,8 +50,8 @@ fn sharded(namespace: &str) -> Format {
     Format::Sharded(Sharded::new("socket.io", namespace, Subscriptions::Dynamic))
 }
 
-fn heard(format: &Format, channel: &Channel, bytes: Bytes) -> Said {
-    format.read(channel, &bytes, ATTACHMENTS, |_| true).expect("it can be read")
+fn heard(format: &Format, channel: &Channel, bytes: impl Into<Bytes>) -> Said {
+    format.read(channel, &bytes.into(), ATTACHMENTS, |_| true).expect("it can be read")
 }
 
 const VOLATILE: &str = "93a641624364456683a47479706502a46461746192a568656c6c6f81a16101a36e7370a12f83a5726f6f6d7390a66578\
@@ -169,13 +169,13 @@ fn old_emitters_are_understood() {
         b"rooms",
         &[0x91, 0xCD, 1, 0],
     ];
-    let said = heard(&classic, &plain("socket.io#/#256#"), old.concat().into());
+    let said = heard(&classic, &plain("socket.io#/#256#"), old.concat());
     let Said::Do(Deed::Emit(targets, packet, _)) = said else { panic!("{said:?}") };
     assert_eq!(&*targets.rooms.expect("rooms")[0], "256");
     assert_eq!(packet.args.decode::<Bytes>().expect("bytes"), [7, 8][..]);
     // Nil rooms are none, which is everybody.
     let nil = [&[0x93, 0xA1, b'e', 0x81, 0xA4][..], b"data", &[0x91, 0xA1, b'x', 0x81, 0xA5], b"rooms", &[0xC0]];
-    let said = heard(&classic, &plain("socket.io#/#"), nil.concat().into());
+    let said = heard(&classic, &plain("socket.io#/#"), nil.concat());
     let Said::Do(Deed::Emit(targets, ..)) = said else { panic!("{said:?}") };
     assert!(targets.rooms.is_none());
 

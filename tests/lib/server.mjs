@@ -54,7 +54,7 @@ export class Server extends Endpoint {
     const address = new Promise((resolve) => {
       createInterface({ input: this.process.stderr }).on('line', (line) => {
         this.log += line + '\n';
-        const found = /address=(\S+:\d+)/.exec(line.replace(/\x1b\[[0-9;]*m/g, ''));
+        const found = /listening address=(\S+:\d+)/.exec(line.replace(/\x1b\[[0-9;]*m/g, ''));
         if (found) resolve(found[1]);
       });
     });

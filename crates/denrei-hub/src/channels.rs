@@ -81,15 +81,25 @@ pub enum Heard {
     Lost,
 }
 
-/// A subscription, until it is dropped.
+/// A subscription, until it is dropped; or several, heard as one.
 pub struct Listening {
     queue: mpsc::Receiver<Heard>,
     lost: Arc<AtomicBool>,
+    /// What its [`Hearer`] fills; gone with it.
+    ear: Weak<Mutex<Ear>>,
+    end: Box<dyn Send + Sync>,
+}
+
+/// A subscription whose messages come out of a [`Listening`] that has absorbed it, until this is dropped.
+pub struct Absorbed {
     _end: Box<dyn Send + Sync>,
 }
 
 /// The other end of a [`Listening`], for implementations.
-pub struct Hearer {
+pub struct Hearer(Arc<Mutex<Ear>>);
+
+#[derive(Clone)]
+struct Ear {
     queue: mpsc::Sender<Heard>,
     lost: Arc<AtomicBool>,
 }
@@ -102,7 +112,9 @@ impl Listening {
     pub fn new(end: Box<dyn Send + Sync>) -> (Hearer, Self) {
         let (sender, queue) = mpsc::channel(Self::QUEUE);
         let lost = Arc::new(AtomicBool::new(false));
-        (Hearer { queue: sender, lost: Arc::clone(&lost) }, Self { queue, lost, _end: end })
+        let ear = Arc::new(Mutex::new(Ear { queue: sender, lost: Arc::clone(&lost) }));
+        let listening = Self { queue, lost, ear: Arc::downgrade(&ear), end };
+        (Hearer(ear), listening)
     }
 
     /// The next message; none when there will be no more. Cancel safe.
@@ -114,12 +126,35 @@ impl Listening {
             Err(_) => self.queue.recv().await,
         }
     }
+
+    /// Hears another subscription as well, from now on in the one order in which messages of both come to this node, as
+    /// far as the broker has one: two that are heard one beside the other would say nothing of it.
+    pub fn absorb(&mut self, mut other: Self) -> Absorbed {
+        if let (Some(own), Some(theirs)) = (self.ear.upgrade(), other.ear.upgrade()) {
+            let own = lock(&own).clone();
+            let mut theirs = lock(&theirs);
+            while let Ok(heard) = other.queue.try_recv() {
+                own.hear(heard);
+            }
+            if other.lost.load(Ordering::Acquire) {
+                own.hear(Heard::Lost);
+            }
+            *theirs = own;
+        }
+        Absorbed { _end: other.end }
+    }
 }
 
 impl Hearer {
     /// Hands a message over; never blocks, and has one caller at a time. What is too much is dropped, and said to be lost
     /// where it is missing.
     pub fn hear(&self, heard: Heard) {
+        lock(&self.0).hear(heard);
+    }
+}
+
+impl Ear {
+    fn hear(&self, heard: Heard) {
         let lost = self.lost.load(Ordering::Acquire);
         match self.queue.try_reserve_many(1 + usize::from(lost)) {
             Ok(mut places) => {
@@ -136,6 +171,10 @@ impl Hearer {
             Err(_) => self.lost.store(true, Ordering::Release),
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// [`Channels`] within one process: for tests, and for a server that is alone.
@@ -160,7 +199,7 @@ impl LocalChannels {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Local>> {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.all);
         all.retain(|local| local.lives.strong_count() > 0);
         all
     }

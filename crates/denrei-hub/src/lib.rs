@@ -47,7 +47,7 @@ mod tail;
 pub mod laws;
 
 pub use bus::{Bus, BusError, Inbound, LocalBus, LocalNode, Subject};
-pub use channels::{Carrying, Channel, Channels, Heard, Hearer, Listen, Listening, LocalChannels};
+pub use channels::{Absorbed, Carrying, Channel, Channels, Heard, Hearer, Listen, Listening, LocalChannels};
 pub use class::{Class, Classes, Keep, Retained, Window};
 pub use cluster::{Answering, Answers, Listener, Node, Word};
 pub use cursor::{Cursor, Found};

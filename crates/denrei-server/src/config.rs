@@ -2,6 +2,7 @@
 
 mod auth;
 mod cluster;
+mod compat;
 mod policy;
 mod rates;
 
@@ -17,6 +18,7 @@ use denrei_proto::socketio::Parser;
 use denrei_store::PostgresUrl;
 
 pub(crate) use self::cluster::{Bus, server_id};
+pub(crate) use self::compat::Shared;
 use crate::cli::Options;
 use crate::file::{self, File};
 
@@ -27,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) database: Database,
     /// None: the server is alone.
     pub(crate) bus: Option<Bus>,
+    /// Namespaces that are shared with servers of Node.
+    pub(crate) shared: Vec<Shared>,
     pub(crate) config: Config,
     /// What the file says of who may do what.
     pub(crate) policy: Box<dyn Policy>,
@@ -34,7 +38,7 @@ pub(crate) struct Settings {
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { listen, data, database, bus: _, config, policy: _ } = self;
+        let Self { listen, data, database, bus: _, shared: _, config, policy: _ } = self;
         let mut settings = f.debug_struct("Settings");
         settings.field("listen", listen).field("data", data).field("database", database).field("config", config);
         settings.finish_non_exhaustive()
@@ -63,9 +67,11 @@ pub(crate) fn resolve(options: &Options) -> Result<Settings, String> {
     config.rates = rates::resolve(std::mem::take(&mut file.rates), config.access.development)?;
     let policy = policy::resolve(std::mem::take(&mut file.policy))?;
     let said = (file.bus.take(), std::mem::take(&mut file.cluster));
+    let compat = std::mem::take(&mut file.socketio.compat);
     apply(file, &mut config)?;
     let bus = cluster::resolve(options, said.0, said.1, (listen, &database), &mut config)?;
-    Ok(Settings { listen, data, database, bus, config, policy })
+    let shared = compat::resolve(compat, bus.is_some())?;
+    Ok(Settings { listen, data, database, bus, shared, config, policy })
 }
 
 fn read(path: Option<&Path>) -> Result<File, String> {

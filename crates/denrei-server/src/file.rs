@@ -201,6 +201,31 @@ pub(crate) struct SocketIo {
     pub(crate) admin: Option<bool>,
     pub(crate) client_files: Option<PathBuf>,
     pub(crate) compression_threshold_bytes: Option<usize>,
+    pub(crate) compat: BTreeMap<String, Compat>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Compat {
+    pub(crate) adapter: Adapter,
+    pub(crate) key: Option<String>,
+    pub(crate) subscriptions: Option<Subscriptions>,
+    pub(crate) requests_timeout_ms: Option<u64>,
+    pub(crate) publish_on_specific_response_channel: Option<bool>,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Adapter {
+    Classic,
+    Sharded,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Subscriptions {
+    Dynamic,
+    Static,
 }
 
 #[derive(Deserialize, Clone, Copy)]

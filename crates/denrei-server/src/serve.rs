@@ -65,6 +65,9 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
             .map_err(|error| said("a thread cannot be made", &error))?;
     }
     first.block_on(async {
+        for (namespace, compat) in settings.shared {
+            denrei.relay(&namespace, compat).map_err(|error| said("socketio.compat", &error))?;
+        }
         let listener = listen(settings.listen).map_err(|error| said(&settings.listen.to_string(), &error))?;
         let address = listener.local_addr().map_err(|error| said("the listener has no address", &error))?;
         let stop = stopped().map_err(|error| said("signals cannot be heard", &error))?;

@@ -80,6 +80,7 @@ impl App {
         };
         let auth = Arc::new(Auth::new(config.access.secret.as_ref(), &config.access.tokens));
         let io = Io::new(hub.clone(), limits, Arc::clone(&auth));
+        io.reach_by(Arc::clone(&channels));
         let client_files = config.socketio.client_files.as_deref().map(Bundle::read).unwrap_or_default();
         Self {
             events: Events::new(channels, hub.clone(), config.events.clone()),

@@ -160,6 +160,19 @@ impl Denrei {
         &self.app.io
     }
 
+    /// Serves rooms in a namespace of Socket.IO that is [shared](socketio::Namespace::compat) with servers of Node and
+    /// with emitters: clients `join` and `leave` rooms and `publish` there without handlers of an application. See
+    /// "Together with Node's servers" in `docs/socketio.md`. Call it before clients join.
+    ///
+    /// # Errors
+    /// No namespace can have this name.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn relay(&self, namespace: &str, compat: socketio::Compat) -> Result<(), socketio::InvalidNamespace> {
+        socketio::relay::open(&self.app, namespace, compat)
+    }
+
     /// The routes, to be merged into an application's own. They have no fallback: that is the application's, and may be
     /// [`not_found`].
     pub fn router(&self) -> Router {

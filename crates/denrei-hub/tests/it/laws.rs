@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use denrei_hub::laws::{bus_laws, channel_laws, lease_laws, log_laws, shelf_laws};
 use denrei_hub::{
-    Bus, Channels, Classes, Leases, LocalBus, LocalChannels, LocalLeases, LocalShelf, MemoryLimits, MemoryLog, Shelf,
+    Bus, Channel, Channels, Classes, Heard, Leases, Listen, LocalBus, LocalChannels, LocalLeases, LocalShelf,
+    MemoryLimits, MemoryLog, Shelf,
 };
 
 #[test]
@@ -42,4 +43,27 @@ fn the_local_channels_obey_the_laws_of_channels() {
     channel_laws(".*>? [a]{}#/:ä", move || {
         [channels.node(), channels.node()].map(|node| Arc::new(node) as Arc<dyn Channels>)
     });
+}
+
+#[tokio::test]
+async fn absorbed_subscriptions_are_heard_in_one_order() {
+    let channels = LocalChannels::default();
+    let named = |name: &str| Channel::Plain(name.into());
+    let mut all = channels.subscribe(Listen::To(named("a"))).await.expect("an answer");
+    let below = channels.subscribe(Listen::Below("b".into())).await.expect("an answer");
+    let say = async |name: &str, number: u8| {
+        channels.publish(&named(name), vec![number].into()).await.expect("an answer");
+    };
+    say("b1", 0).await;
+    let absorbed = all.absorb(below);
+    for number in 1..20 {
+        say(if number % 3 == 0 { "a" } else { "b2" }, number).await;
+    }
+    drop(absorbed);
+    say("b1", 20).await;
+    say("a", 21).await;
+    for number in (0..20).chain([21]) {
+        let Some(Heard::Message(_, bytes)) = all.next().await else { panic!("{number} is missing") };
+        assert_eq!(bytes[..], [number]);
+    }
 }

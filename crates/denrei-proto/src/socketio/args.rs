@@ -8,9 +8,10 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
+use super::decoder::Limits;
 use super::header::Malformed;
 use super::scan::{Container, check_lookalikes, containers, placeholders};
-use super::{decode, decoder, encode};
+use super::{decode, decoder, encode, msgpack};
 
 /// The arguments of an event or an ack, in one form whatever parser and transport they came by.
 ///
@@ -183,6 +184,23 @@ impl Args {
         let args = Self { json: out.into(), attachments };
         check_lookalikes(args.text(), args.attachments.len())?;
         Ok(args)
+    }
+
+    /// Reads a value in MessagePack as the one argument that there is: what Node's servers tell one another through
+    /// notepack.io, 2 or 3.
+    ///
+    /// # Errors
+    ///
+    /// It is no MessagePack or has no form in JSON, has too many attachments or too large ones, or has objects that would
+    /// be taken for placeholders.
+    pub fn from_msgpack(document: &[u8], limits: &Limits) -> Result<Self, ArgsError> {
+        Ok(msgpack::read_document(document, limits)?)
+    }
+
+    /// Appends the first argument in MessagePack, as notepack.io 3 writes it: with binary inside, the keys of objects in
+    /// their order, integers as short as can be.
+    pub fn write_msgpack(&self, out: &mut Vec<u8>) {
+        msgpack::write_document(self, out);
     }
 
     /// Of an array that is known to be valid.

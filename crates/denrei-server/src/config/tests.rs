@@ -1,3 +1,5 @@
+use denrei::socketio::{Compat, Subscriptions};
+
 use super::*;
 
 fn config(text: &str) -> Result<Config, String> {
@@ -21,6 +23,29 @@ fn the_printed_defaults_are_the_defaults() {
     assert_eq!(printed.rates, config("").unwrap().rates);
     printed.rates = Config::default().rates;
     assert_eq!(format!("{printed:#?}"), format!("{:#?}", Config::default()));
+}
+
+#[test]
+fn namespaces_are_shared_by_a_bus_in_ways_that_there_are() {
+    let shared = |text: &str, bus| compat::resolve(parse(text)?.socketio.compat, bus);
+    let shop = "[socketio.compat.\"/shop\"]\nadapter = ";
+    let whole = format!("{shop}\"sharded\"\nkey = \"io\"\nsubscriptions = \"static\"\nrequests_timeout_ms = 1000");
+    let [(name, compat)] = &shared(&whole, true).unwrap()[..] else { panic!("one namespace") };
+    let expected = Compat::node().key("io").sharded(Subscriptions::Static).requests_timeout(Duration::from_secs(1));
+    assert_eq!((&**name, format!("{compat:?}")), ("/shop", format!("{expected:?}")));
+    for (text, part) in [
+        (&*format!("{shop}\"streams\""), "streams"),
+        ("[socketio.compat.\"/shop\"]", "adapter"),
+        ("[socketio.compat.\"shop\"]\nadapter = \"classic\"", "shop"),
+        ("[socketio.compat.\"/chat\"]\nadapter = \"classic\"", "/chat"),
+        (&*format!("{shop}\"classic\"\nkey = \"a#\""), "key"),
+        (&*format!("{shop}\"classic\"\nsubscriptions = \"static\""), "subscriptions"),
+        (&*format!("{shop}\"sharded\"\npublish_on_specific_response_channel = true"), "publish_on"),
+    ] {
+        let error = shared(text, true).unwrap_err();
+        assert!(error.contains(part), "{text}: {error}");
+    }
+    assert!(shared(&whole, false).unwrap_err().contains("bus"));
 }
 
 #[test]

@@ -130,12 +130,14 @@ pub enum AckError {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Answers<T> {
-    /// Who answered what, in the order of arrival.
+    /// Who answered what, in the order of arrival. Servers of Node do not tell who it was: their ids are empty.
     pub received: Vec<(SocketId, T)>,
     /// Who did not answer in time, or went.
     pub missing: Vec<SocketId>,
     /// Who answered something else than was asked for.
     pub invalid: Vec<SocketId>,
+    /// How many clients of Node's servers did not answer in time, or went; nobody knows which.
+    pub missing_elsewhere: u64,
     /// Nodes that did not answer in time, so that nobody knows who is missing there.
     pub missing_nodes: Vec<String>,
 }
@@ -143,7 +145,10 @@ pub struct Answers<T> {
 impl<T> Answers<T> {
     /// Whether everybody gave an answer.
     pub fn is_complete(&self) -> bool {
-        self.missing.is_empty() && self.invalid.is_empty() && self.missing_nodes.is_empty()
+        self.missing.is_empty()
+            && self.invalid.is_empty()
+            && self.missing_elsewhere == 0
+            && self.missing_nodes.is_empty()
     }
 
     /// The answers alone.
@@ -231,16 +236,17 @@ pub(crate) fn ask<T: FromArgs>(
     })
 }
 
-/// The same for several clients: asks those that `send` is given. Those that wait for too many answers already are not
-/// asked, and missing.
+/// The same for several clients: asks those that `send` is given, and calls `told` with each answer as it comes. Those that
+/// wait for too many answers already are not asked, and missing.
 pub(crate) fn ask_all(
     sockets: Vec<Socket>,
     id: u64,
     patience: Duration,
+    told: impl Fn(&Args) + Send + Sync + 'static,
     send: impl FnOnce(&[Socket]),
 ) -> BoxFuture<'static, Gathered> {
     let deadline = after(patience);
-    let collector = Arc::new(Collector::default());
+    let collector = Arc::new(Collector { state: Mutex::default(), done: Notify::new(), told: Box::new(told) });
     let everybody: Vec<_> = sockets.iter().map(|socket| socket.id().clone()).collect();
     let mut asked = sockets;
     asked.retain(|socket| {
@@ -260,7 +266,7 @@ pub(crate) fn ask_all(
         let answers = collector.take();
         let heard: HashSet<_> = answers.iter().map(|(by, _)| by).collect();
         let missing = everybody.into_iter().filter(|id| !heard.contains(id)).collect();
-        Gathered { answers, missing }
+        Gathered { answers, missing, missing_elsewhere: 0 }
     })
 }
 
@@ -270,13 +276,18 @@ pub(crate) struct Gathered {
     #[serde(with = "carried::list")]
     pub(crate) answers: Vec<(SocketId, Args)>,
     pub(crate) missing: Vec<SocketId>,
+    /// See [`Answers`].
+    #[serde(default)]
+    pub(crate) missing_elsewhere: u64,
 }
 
 impl<T: FromArgs> Answers<T> {
     pub(crate) fn of(gathered: impl IntoIterator<Item = Gathered>, missing_nodes: Vec<String>) -> Self {
-        let mut all = Self { received: Vec::new(), missing: Vec::new(), invalid: Vec::new(), missing_nodes };
-        for Gathered { answers, missing } in gathered {
+        let (received, missing, invalid) = (Vec::new(), Vec::new(), Vec::new());
+        let mut all = Self { received, missing, invalid, missing_elsewhere: 0, missing_nodes };
+        for Gathered { answers, missing, missing_elsewhere } in gathered {
             all.missing.extend(missing);
+            all.missing_elsewhere += missing_elsewhere;
             for (by, args) in answers {
                 match T::from_args(args) {
                     Ok(value) => all.received.push((by, value)),
@@ -315,10 +326,10 @@ impl Drop for Asked {
 }
 
 /// Gathers what several clients answer.
-#[derive(Debug, Default)]
 struct Collector {
     state: Mutex<Collected>,
     done: Notify,
+    told: Box<dyn Fn(&Args) + Send + Sync>,
 }
 
 #[derive(Debug, Default)]
@@ -337,6 +348,9 @@ impl Collector {
     }
 
     fn settle(&self, answer: Option<(SocketId, Args)>) {
+        if let Some((_, args)) = &answer {
+            (self.told)(args);
+        }
         let mut state = lock(&self.state);
         state.settled += 1;
         state.answers.extend(answer);
@@ -356,5 +370,11 @@ impl Collector {
 
     fn take(&self) -> Vec<(SocketId, Args)> {
         std::mem::take(&mut lock(&self.state).answers)
+    }
+}
+
+impl fmt::Debug for Collector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Collector({:?})", self.state)
     }
 }

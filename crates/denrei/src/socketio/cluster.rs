@@ -4,6 +4,7 @@
 //! others [`perform`](Namespace::perform) or [`answer`](Namespace::answer). What a node asks has an end: who has not
 //! answered by then is named, and the rest is given.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
@@ -14,7 +15,7 @@ use crate::socketio::ack::Gathered;
 use crate::socketio::emit::{Flags, Packet, Targets};
 use crate::socketio::listeners::{Handler, contained};
 use crate::socketio::nodes::carried;
-use crate::socketio::{Args, Failure, Namespace, Socket, SocketId, ack};
+use crate::socketio::{Args, Compat, Failure, Namespace, Socket, SocketId, ack};
 
 /// Something that every node is to do in a namespace.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -92,17 +93,40 @@ impl Namespace {
 
     /// Has the other nodes do something.
     pub(crate) fn elsewhere(&self, deed: &Deed) {
-        if let Some(peers) = self.io().and_then(|io| io.peers()) {
-            peers.tell(self.name(), deed);
+        for (namespace, peers) in self.peers() {
+            peers.tell(namespace.name(), deed);
         }
     }
 
     /// Asks the other nodes something.
-    pub(crate) fn inquire(&self, question: Question, patience: Duration) -> BoxFuture<'static, Replies> {
-        match self.io().and_then(|io| io.peers()) {
-            Some(peers) => peers.ask(self.name(), question, patience),
-            None => Box::pin(std::future::ready(Replies::default())),
+    pub(crate) fn inquire(&self, question: &Question, patience: Duration) -> BoxFuture<'static, Replies> {
+        let asked = self.peers().into_iter();
+        let asked = asked.map(|(namespace, peers)| peers.ask(namespace.name(), question.clone(), patience));
+        let asked: Vec<_> = asked.collect();
+        Box::pin(async move {
+            let mut all = Replies::default();
+            for Replies { replies, missing } in join_all(asked).await {
+                all.replies.extend(replies);
+                all.missing.extend(missing);
+            }
+            all
+        })
+    }
+
+    /// Who the other nodes are, and what to call the namespace there. Servers of Node know no patterns: each of the
+    /// namespaces that fit is one of theirs.
+    fn peers(&self) -> Vec<(Self, Arc<dyn Peers>)> {
+        if self.shared_as().is_some() {
+            let each = self.concrete().into_iter();
+            return each.filter_map(|namespace| Some((namespace.clone(), namespace.servers()?))).collect();
         }
+        let nodes = self.io().and_then(|io| io.peers());
+        nodes.map(|peers| (self.clone(), peers)).into_iter().collect()
+    }
+
+    /// How long answers of other nodes are waited for where nobody says.
+    pub(crate) fn patience(&self) -> Duration {
+        self.shared_as().map_or(Duration::from_secs(5), Compat::patience)
     }
 
     /// Does what this or another node wants done on each.
@@ -164,9 +188,21 @@ impl Namespace {
         flags: Flags,
         patience: Duration,
     ) -> BoxFuture<'static, Gathered> {
+        self.ask_sockets(self.members(targets), packet, flags, patience, |_| {})
+    }
+
+    /// The same of these sockets, and tells each answer as it comes.
+    pub(crate) fn ask_sockets(
+        &self,
+        sockets: Vec<Socket>,
+        packet: &Packet,
+        flags: Flags,
+        patience: Duration,
+        told: impl Fn(&Args) + Send + Sync + 'static,
+    ) -> BoxFuture<'static, Gathered> {
         let id = self.next_ack();
         let send = |sockets: &[Socket]| self.send_to(sockets, packet, Some(id), flags);
-        ack::ask_all(self.members(targets), id, patience, send)
+        ack::ask_all(sockets, id, patience, told, send)
     }
 
     /// Runs the application's handler of another node's event; the first that there is answers.

@@ -181,7 +181,7 @@ impl Broadcast {
             Err(error) => return Answer::new(std::future::ready(Err(error))),
         };
         let question = Question::Emit(self.targets.clone(), packet, self.flags);
-        let replies = self.inquire(question);
+        let replies = self.inquire(&question);
         Answer::new(async move {
             let Replies { replies, missing } = replies.await;
             let gathered = replies.into_iter().filter_map(|reply| match reply {
@@ -192,11 +192,9 @@ impl Broadcast {
         })
     }
 
-    const PATIENCE: Duration = Duration::from_secs(5);
-
     /// The sockets, of all nodes.
     pub async fn fetch_sockets(&self) -> Fetched {
-        let Replies { replies, missing } = self.inquire(Question::Fetch(self.targets.clone())).await;
+        let Replies { replies, missing } = self.inquire(&Question::Fetch(self.targets.clone())).await;
         let described = replies.into_iter().filter_map(|reply| match reply {
             Reply::Sockets(sockets) => Some(sockets),
             _ => None,
@@ -230,9 +228,9 @@ impl Broadcast {
     }
 
     /// Asks this node and the others.
-    fn inquire(&self, question: Question) -> BoxFuture<'static, Replies> {
-        let patience = self.flags.timeout.unwrap_or(Self::PATIENCE);
-        let here = self.namespace.answer(&question, patience);
+    fn inquire(&self, question: &Question) -> BoxFuture<'static, Replies> {
+        let patience = self.flags.timeout.unwrap_or_else(|| self.namespace.patience());
+        let here = self.namespace.answer(question, patience);
         let there = (!self.flags.local).then(|| self.namespace.inquire(question, patience));
         Box::pin(async move {
             let there = async move {

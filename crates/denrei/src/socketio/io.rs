@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
-use denrei_hub::{Draft, Hub, RoomName};
+use denrei_hub::{Channels, Draft, Hub, LocalChannels, RoomName};
 use denrei_proto::engineio::Version;
 use denrei_proto::socketio::Outgoing;
 use serde_json::Value;
@@ -40,6 +40,7 @@ struct Inner {
     middlewares: RwLock<Vec<Middleware>>,
     states: RwLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     peers: OnceLock<Arc<dyn Peers>>,
+    channels: OnceLock<Arc<dyn Channels>>,
 }
 
 /// Bounds of what one socket may have.
@@ -78,6 +79,7 @@ impl Io {
             middlewares: RwLock::default(),
             states: RwLock::default(),
             peers: OnceLock::new(),
+            channels: OnceLock::new(),
         }))
     }
 
@@ -286,6 +288,16 @@ impl Io {
     pub(crate) fn meet(&self, peers: Arc<dyn Peers>) {
         // A node is of one cluster.
         let _ = self.0.peers.set(peers);
+    }
+
+    /// What reaches other programs; by default nobody.
+    pub(crate) fn channels(&self) -> Arc<dyn Channels> {
+        Arc::clone(self.0.channels.get_or_init(|| Arc::new(LocalChannels::default())))
+    }
+
+    /// Other programs are reached by these; once, before there are namespaces.
+    pub(crate) fn reach_by(&self, channels: Arc<dyn Channels>) {
+        let _ = self.0.channels.set(channels);
     }
 
     pub(crate) fn auth(&self) -> &Auth {

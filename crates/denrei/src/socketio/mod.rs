@@ -34,11 +34,12 @@
 //! # Reading order
 //! `io` finds a client its namespace and lets it in; `namespace` knows who is where and sends; `socket` is one client;
 //! `queue` runs its handlers, which `listeners` keeps; `emit` and `ack` are what an application says and hears;
-//! `recovery` brings back who was cut off; `cluster` is the seam to other nodes. `lane` is the boundary to the connection.
+//! `recovery` brings back who was cut off; `cluster` is the seam to other nodes: to those of the hub in `nodes`, to servers
+//! of Node in `compat`. `lane` is the boundary to the connection.
 //!
 //! Below it: `opening` says what a request is for, `desk` is where requests find their session, `connection` is the one
 //! loop of a client's connection, whatever carries it, `channel` its WebSocket, `rooms` namespace `/` where no application
-//! has taken it.
+//! has taken it, `relay` a namespace that is shared with servers of Node and has no handlers.
 
 mod ack;
 pub(crate) mod admin;
@@ -48,6 +49,7 @@ pub(crate) mod channel;
 mod chat;
 mod client;
 mod cluster;
+mod compat;
 pub(crate) mod connection;
 mod data;
 pub(crate) mod desk;
@@ -67,6 +69,7 @@ mod pattern;
 mod queue;
 mod reason;
 mod recovery;
+pub(crate) mod relay;
 mod remote;
 pub(crate) mod rooms;
 mod socket;
@@ -77,6 +80,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use ack::{Ack, AckError, Answer, Answers};
 pub use args::{FromArgs, Raw, ToArgs};
+pub use compat::{Compat, Subscriptions};
 pub use data::Data;
 pub use denrei_proto::socketio::{Args, ArgsError, Parser};
 pub use emit::{Broadcast, Direct, EmitError};

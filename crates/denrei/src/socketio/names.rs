@@ -19,6 +19,16 @@ impl SocketId {
         Self(random_token(Self::LENGTH).into())
     }
 
+    /// That of a client whose server does not say which it is.
+    pub(crate) fn unnamed() -> Self {
+        Self("".into())
+    }
+
+    /// As another server says it.
+    pub(crate) fn of(id: &str) -> Self {
+        Self(id.into())
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0

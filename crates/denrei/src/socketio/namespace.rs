@@ -13,11 +13,12 @@ use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
 
-use denrei_hub::Hub;
+use denrei_hub::{Channels, Hub, LocalChannels};
+use tokio::runtime::Handle;
 
-use crate::socketio::cluster::{Deed, Question, Replies, Reply};
+use crate::socketio::cluster::{Deed, Peers, Question, Replies, Reply};
+use crate::socketio::compat::Joined;
 use crate::socketio::emit::Packet;
 use crate::socketio::io::{Limits, WeakIo};
 use crate::socketio::listeners::{self, Handler, Listeners, OnAny, Run};
@@ -25,8 +26,8 @@ use crate::socketio::names::HubRooms;
 use crate::socketio::namespace::table::Table;
 use crate::socketio::recovery::{Count, Sessions};
 use crate::socketio::{
-    Ack, Answer, Args, Broadcast, EmitError, ExpiredSession, Failure, FromArgs, Io, Listener, NodeAnswers, Outcome,
-    Reason, Recovery, Socket, ToArgs, lock,
+    Ack, Answer, Args, Broadcast, Compat, EmitError, ExpiredSession, Failure, FromArgs, Io, Listener, NodeAnswers,
+    Outcome, Reason, Recovery, Socket, ToArgs, lock,
 };
 
 /// A namespace, or the pattern of some. Cheap to clone.
@@ -61,6 +62,7 @@ struct Inner {
     sessions: OnceLock<Sessions>,
     recovery: OnceLock<(Recovery, Count)>,
     share: Mutex<Option<Share>>,
+    compat: OnceLock<Joined>,
 }
 
 /// What clients of the other protocols may do in the rooms of a namespace, which they call `sio:/shop:ROOM`, and
@@ -260,6 +262,20 @@ impl Namespace {
         self
     }
 
+    /// Shares the namespace with servers of Node, which have one of their Redis adapters, and with their emitters: what
+    /// is done in it here is done there as well, and the other way round. Several nodes of denrei meet in it in the same
+    /// way. Call it before clients join, and before anything is emitted; a second call changes nothing. Of a pattern,
+    /// each namespace that fits is shared.
+    ///
+    /// Takes the [`channels`](crate::Parts::channels) of a broker: without them there is nobody to share it with.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime: what it hears and says are a task there.
+    pub fn compat(&self, compat: Compat) -> &Self {
+        self.join_servers(compat, Handle::current());
+        self
+    }
+
     /// Everybody: the beginning of a chain.
     pub fn broadcast(&self) -> Broadcast {
         Broadcast::new(self.clone())
@@ -274,14 +290,15 @@ impl Namespace {
         Ok(())
     }
 
-    /// Sends an event to the other nodes of the cluster and gathers what they answer within 5 s.
+    /// Sends an event to the other nodes of the cluster and gathers what they answer within 5 s. Nodes in
+    /// [`NodeAnswers::missing_nodes`] that are servers of Node have no names, and are `unnamed`.
     pub fn server_side_emit_with_ack<T: FromArgs>(
         &self,
         event: &str,
         value: &(impl ToArgs + ?Sized),
     ) -> Answer<Result<NodeAnswers<T>, EmitError>> {
         let question = Packet::new(event, value).map(Question::ServerSide);
-        let replies = question.map(|question| self.inquire(question, Duration::from_secs(5)));
+        let replies = question.map(|question| self.inquire(&question, self.patience()));
         Answer::new(async move {
             let Replies { replies, missing } = replies?.await;
             let answers = replies.into_iter().filter_map(|reply| match reply {
@@ -313,6 +330,7 @@ impl Namespace {
             Kind::Child { rooms, parent, parts, passing } => (Some(rooms), Some(parent), parts, passing),
         };
         let recovery = parent.as_ref().and_then(|parent| parent.0.recovery.get().cloned());
+        let compat = parent.as_ref().and_then(|parent| parent.0.compat.get().map(Joined::again));
         let namespace = Self(Arc::new(Inner {
             io,
             name: name.into(),
@@ -333,11 +351,29 @@ impl Namespace {
             sessions: OnceLock::new(),
             recovery: OnceLock::new(),
             share: Mutex::default(),
+            compat: OnceLock::new(),
         }));
         if let Some((recovery, count)) = recovery {
             namespace.recovery_counted(recovery, count);
         }
+        if let Some((compat, runtime)) = compat {
+            namespace.join_servers(compat, runtime);
+        }
         namespace
+    }
+
+    fn join_servers(&self, compat: Compat, runtime: Handle) {
+        self.0.compat.get_or_init(|| Joined::new(self, compat, runtime));
+    }
+
+    /// How it is shared.
+    pub(crate) fn shared_as(&self) -> Option<&Compat> {
+        self.0.compat.get().map(Joined::compat)
+    }
+
+    /// The servers of Node that the namespace is shared with; none for a pattern.
+    pub(crate) fn servers(&self) -> Option<Arc<dyn Peers>> {
+        self.0.compat.get()?.servers()
     }
 
     fn recovery_counted(&self, recovery: Recovery, count: Count) {
@@ -370,6 +406,28 @@ impl Namespace {
 
     pub(crate) fn io(&self) -> Option<Io> {
         self.0.io.upgrade()
+    }
+
+    pub(crate) fn is_pattern(&self) -> bool {
+        self.0.rooms.is_none()
+    }
+
+    /// What reaches other programs.
+    pub(crate) fn channels(&self) -> Arc<dyn Channels> {
+        self.io().map_or_else(|| Arc::new(LocalChannels::default()) as Arc<dyn Channels>, |io| io.channels())
+    }
+
+    /// Whether somebody on this node is in a room, or has this id.
+    pub(crate) fn has_room(&self, room: &str) -> bool {
+        let table = self.table();
+        table.socket(room).is_some() || self.rooms().room(room).is_ok_and(|name| table.has(&name))
+    }
+
+    /// The rooms that somebody on this node is in, the ids of sockets included.
+    pub(crate) fn room_names(&self) -> Vec<String> {
+        let table = self.table();
+        let ids = table.all().map(|socket| socket.id().to_string());
+        ids.chain(table.rooms().map(|room| self.rooms().short(room).to_owned())).collect()
     }
 
     pub(crate) fn hub(&self) -> &Hub {

@@ -38,6 +38,13 @@ pub(in crate::socketio) fn decode<'a>(message: &'a [u8], limits: &Limits) -> Res
     fields.packet(limits)
 }
 
+/// Reads a value alone, whatever it is, as the one argument of what it gives.
+pub(in crate::socketio) fn document(message: &[u8], limits: &Limits) -> Result<Args, Malformed> {
+    let mut reader = Reader { rest: message };
+    let args = Json { limits, out: Vec::new(), attachments: Vec::new(), bytes: 0 }.args(1, &mut reader)?;
+    if reader.rest.is_empty() { Ok(args) } else { Err(Malformed::Msgpack) }
+}
+
 /// The values of the map, not yet read.
 #[derive(Default)]
 struct Fields<'a> {
@@ -105,6 +112,11 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// How notepack 3 writes dates: the extension −1 of the format itself.
+fn timestamp(seconds: i64, nanos: u32) -> Token<'static> {
+    Token::Date(seconds.saturating_mul(1000).saturating_add((nanos / 1_000_000).into()))
+}
+
 /// Bytes of msgpack that are still to be read.
 #[derive(Clone)]
 struct Reader<'a> {
@@ -156,7 +168,15 @@ impl<'a> Reader<'a> {
             0xC4 => self.len8().and_then(|len| self.binary(len))?,
             0xC5 => self.len16().and_then(|len| self.binary(len))?,
             0xC6 => self.len32().and_then(|len| self.binary(len))?,
-            0xC7 => self.len8().and_then(|len| self.array_buffer(len))?,
+            0xC7 => match self.rest {
+                // Ninety-six bits of a timestamp: nanoseconds, then seconds.
+                [12, 0xFF, ..] => {
+                    let [_, _] = self.array()?;
+                    let nanos = u32::from_be_bytes(self.array()?);
+                    timestamp(i64::from_be_bytes(self.array()?), nanos)
+                }
+                _ => self.len8().and_then(|len| self.array_buffer(len))?,
+            },
             0xC8 => self.len16().and_then(|len| self.array_buffer(len))?,
             0xC9 => self.len32().and_then(|len| self.array_buffer(len))?,
             0xCA => Token::Float(f32::from_be_bytes(self.array()?).into()),
@@ -173,7 +193,15 @@ impl<'a> Reader<'a> {
                 [0, _] => Token::Undefined,
                 _ => return Err(Malformed::Msgpack),
             },
+            0xD6 => match self.array()? {
+                [0xFF, a, b, c, d] => timestamp(u32::from_be_bytes([a, b, c, d]).into(), 0),
+                _ => return Err(Malformed::Msgpack),
+            },
             0xD7 => match self.array()? {
+                [0xFF, a, b, c, d, e, f, g, h] => {
+                    let both = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+                    timestamp((both & 0x3_FFFF_FFFF) as i64, (both >> 34) as u32)
+                }
                 [0, a, b, c, d, e, f, g, h] => Token::Date(i64::from_be_bytes([a, b, c, d, e, f, g, h])),
                 _ => return Err(Malformed::Msgpack),
             },
@@ -186,7 +214,7 @@ impl<'a> Reader<'a> {
             0xDF => Token::Map(self.len32()?),
             0xE0..=0xFF => Token::Signed((head as i8).into()),
             // Never used, or an extension that JSON has no form for.
-            0xC1 | 0xD5 | 0xD6 | 0xD8 => return Err(Malformed::Msgpack),
+            0xC1 | 0xD5 | 0xD8 => return Err(Malformed::Msgpack),
         })
     }
 

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::socketio::args::Args;
 use crate::socketio::outgoing::{Outgoing, What};
 use crate::socketio::scan::{self, Container, PLACEHOLDER, containers, index};
 
@@ -43,6 +44,11 @@ pub(in crate::socketio) fn encode(packet: &Outgoing<'_>, out: &mut Vec<u8>) {
     }
     text("nsp", out);
     text(packet.namespace, out);
+}
+
+/// Appends the first of these arguments alone.
+pub(in crate::socketio) fn document(args: &Args, out: &mut Vec<u8>) {
+    Transcoder::new(args.text(), args.attachments()).members_only().value(out);
 }
 
 /// JSON to msgpack. Arrays and maps tell their length first, so the JSON is walked once for those.

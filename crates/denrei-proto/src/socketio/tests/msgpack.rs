@@ -147,6 +147,45 @@ fn what_a_client_writes_is_read() {
     assert_eq!(read(&message), Ok(Some(Packet { namespace: "/n".into(), body: Body::Ack { id: 5, args } })));
 }
 
+/// Written by @socket.io/redis-adapter 8.3 and @socket.io/redis-emitter 5.1, on notepack.io 3.0.1.
+#[test]
+fn documents_are_read_and_written_as_node_does() {
+    let cases = [
+        (
+            "93a641624364456683a47479706502a46461746192a568656c6c6f81a16101a36e7370a12f83a5726f6f6d7390a665786365707491\
+             a5726f6f6d32a5666c61677381a8766f6c6174696c65c3",
+            r#"["AbCdEf",{"type":2,"data":["hello",{"a":1}],"nsp":"/"},{"rooms":[],"except":["room2"],"flags":{"volatile":true}}]"#,
+            &[][..],
+        ),
+        (
+            "93a641624364456683a47479706502a46461746192a362696ec40401020304a36e7370a12f83a5726f6f6d7391a172a66578636570\
+             7490a5666c61677380",
+            r#"["AbCdEf",{"type":2,"data":["bin",{"_placeholder":true,"num":0}],"nsp":"/"},{"rooms":["r"],"except":[],"flags":{}}]"#,
+            &[Bytes::from_static(&[1, 2, 3, 4])],
+        ),
+        (
+            "83a47479706509a9726571756573744964a66768496a4b6ca67061636b6574a26f6b",
+            r#"{"type":9,"requestId":"ghIjKl","packet":"ok"}"#,
+            &[],
+        ),
+    ];
+    for (bytes, document, attachments) in cases {
+        let args = Args::from_msgpack(&unhex(bytes), &Limits::default()).unwrap();
+        assert_eq!(json(&args), format!("[{document}]"));
+        assert_eq!(args.attachments(), attachments);
+        let mut out = Vec::new();
+        args.write_msgpack(&mut out);
+        assert_eq!(hex(&out), bytes);
+    }
+    let date = |bytes: &str| Args::from_msgpack(&unhex(bytes), &Limits::default()).map(|args| json(&args).to_owned());
+    assert_eq!(date("d6ff00000000").unwrap(), r#"["1970-01-01T00:00:00.000Z"]"#);
+    assert_eq!(date("d7ff1d5353006553f100").unwrap(), r#"["2023-11-14T22:13:20.123Z"]"#);
+    assert_eq!(date("c70cff07540000fffffffffffffff6").unwrap(), r#"["1969-12-31T23:59:50.123Z"]"#);
+    for broken in ["", "0000", "c1", "c70cff00", "dfffffffff", "d6fe00000000"] {
+        assert!(date(broken).is_err(), "{broken}");
+    }
+}
+
 /// `{type: 2, data: [<name>, <data>], nsp: "/"}` with any bytes for the name and the data.
 fn with(name: &str, data: &str) -> Vec<u8> {
     unhex(&format!("83a47479706502a46461746192{name}{data}a36e7370a12f"))

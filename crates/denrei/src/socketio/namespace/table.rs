@@ -1,9 +1,11 @@
 //! Who is in a namespace, and in which of its rooms.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use denrei_hub::RoomName;
 
+use crate::socketio::compat::Changes;
 use crate::socketio::names::HubRooms;
 use crate::socketio::{Socket, SocketId};
 
@@ -13,6 +15,8 @@ pub(crate) struct Table {
     sockets: HashMap<u64, Socket>,
     ids: HashMap<SocketId, u64>,
     rooms: HashMap<RoomName, HashSet<u64>>,
+    /// Hears which rooms have their first member, or lost their last.
+    changes: Option<Arc<Changes>>,
 }
 
 impl Table {
@@ -31,9 +35,14 @@ impl Table {
 
     pub(crate) fn join(&mut self, room: &RoomName, socket: u64) {
         match self.rooms.get_mut(room) {
-            Some(members) => members.insert(socket),
-            None => self.rooms.entry(room.clone()).or_default().insert(socket),
-        };
+            Some(members) => {
+                members.insert(socket);
+            }
+            None => {
+                self.rooms.entry(room.clone()).or_default().insert(socket);
+                self.changed(room);
+            }
+        }
     }
 
     pub(crate) fn leave(&mut self, room: &RoomName, socket: u64) {
@@ -41,8 +50,35 @@ impl Table {
             members.remove(&socket);
             if members.is_empty() {
                 self.rooms.remove(room);
+                self.changed(room);
             }
         }
+    }
+
+    /// Tells these changes from now on, beginning with the rooms that there are.
+    pub(crate) fn watch(&mut self, changes: &Arc<Changes>) {
+        self.changes = Some(Arc::clone(changes));
+        self.rooms.keys().for_each(|room| self.changed(room));
+    }
+
+    /// Tells no changes any more.
+    pub(crate) fn unwatch(&mut self) {
+        self.changes = None;
+    }
+
+    fn changed(&self, room: &RoomName) {
+        if let Some(changes) = &self.changes {
+            changes.add(room);
+        }
+    }
+
+    /// The rooms that have members.
+    pub(crate) fn rooms(&self) -> impl Iterator<Item = &RoomName> {
+        self.rooms.keys()
+    }
+
+    pub(crate) fn has(&self, room: &RoomName) -> bool {
+        self.rooms.contains_key(room)
     }
 
     pub(crate) fn socket(&self, id: &str) -> Option<&Socket> {
@@ -53,7 +89,7 @@ impl Table {
         self.sockets.get(&key)
     }
 
-    pub(super) fn all(&self) -> impl ExactSizeIterator<Item = &Socket> {
+    pub(crate) fn all(&self) -> impl ExactSizeIterator<Item = &Socket> {
         self.sockets.values()
     }
 

@@ -3,6 +3,7 @@
 
 mod acks;
 mod cluster;
+mod compat;
 mod events;
 mod leaving;
 mod namespaces;

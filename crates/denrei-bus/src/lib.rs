@@ -44,7 +44,8 @@ pub struct Joined {
 #[allow(clippy::unused_async, reason = "joining takes a runtime")]
 #[cfg_attr(not(any(feature = "redis", feature = "nats")), allow(unused_variables, reason = "no bus is built in"))]
 pub async fn join(address: &str, options: Options) -> Result<Joined, BusError> {
-    match address.split("://").next().unwrap_or_default() {
+    // Nothing is said of the rest: it may hold a password.
+    match address.split_once("://").map_or("", |(scheme, _)| scheme) {
         #[cfg(feature = "redis")]
         "redis" | "rediss" => redis::join(address, options),
         #[cfg(feature = "nats")]

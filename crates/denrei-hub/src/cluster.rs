@@ -131,14 +131,29 @@ pub(crate) struct Cluster {
     lease: Duration,
     published: Mutex<Map<RoomName, Position>>,
     others: Mutex<Map<Name, (Node, Instant)>>,
-    asked: Mutex<Map<u64, mpsc::Sender<(Name, Bytes)>>>,
+    asked: Mutex<Map<u64, Asked>>,
     numbers: AtomicU64,
     listeners: OnceLock<Map<Box<str>, Listener>>,
     /// The last subscription failed.
     down: AtomicBool,
+    /// This node has said goodbye.
+    left: AtomicBool,
+}
+
+/// Whose answers are awaited, and who waits.
+struct Asked {
+    of: Vec<Name>,
+    tell: mpsc::Sender<(Name, Bytes)>,
+}
+
+fn random_number() -> u64 {
+    random_token(8).bytes().fold(0, |number, byte| number << 7 | u64::from(byte))
 }
 
 impl Cluster {
+    /// Longer than any node runs.
+    const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
+
     pub(crate) fn new(node: Node, lease: Duration, bus: Arc<dyn Bus>) -> Self {
         Self {
             node,
@@ -147,9 +162,11 @@ impl Cluster {
             published: Mutex::default(),
             others: Mutex::default(),
             asked: Mutex::default(),
-            numbers: AtomicU64::new(0),
+            // Late answers to what an earlier run has asked are nobody's.
+            numbers: AtomicU64::new(random_number()),
             listeners: OnceLock::new(),
             down: AtomicBool::new(false),
+            left: AtomicBool::new(false),
         }
     }
 
@@ -195,7 +212,9 @@ impl Cluster {
 
     /// Says that the node is there, and which rooms were published to since the last call.
     pub(crate) fn beat(&self) {
-        self.say(&Subject::Nodes, &NodeMessage::Alive(self.node.clone()));
+        if !self.left.load(Ordering::Relaxed) {
+            self.say(&Subject::Nodes, &NodeMessage::Alive(self.node.clone()));
+        }
         let published = std::mem::take(&mut *lock(&self.published));
         if !published.is_empty() {
             self.say(&Subject::Nodes, &NodeMessage::Heads(published.into_iter().collect()));
@@ -212,6 +231,7 @@ impl Cluster {
 
     /// Says goodbye.
     pub(crate) fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
         self.say(&Subject::Nodes, &NodeMessage::Bye(self.node.clone()));
     }
 
@@ -226,8 +246,10 @@ impl Cluster {
         let known = lock(&self.others).insert(node.id.clone(), (node.clone(), Instant::now()));
         if known.is_none_or(|(known, _)| known.run != node.run) {
             tracing::info!(node = %node.id, at = node.address.as_deref(), "a node has come");
-            // It need not wait for the next beat to know this one.
-            self.say(&Subject::Node(node.id), &NodeMessage::Alive(self.node.clone()));
+            if !self.left.load(Ordering::Relaxed) {
+                // It need not wait for the next beat to know this one.
+                self.say(&Subject::Node(node.id), &NodeMessage::Alive(self.node.clone()));
+            }
         }
     }
 
@@ -290,13 +312,13 @@ impl Cluster {
         let mut asked = lock(&self.asked);
         let full = asked.len() >= ASKED;
         if !missing.is_empty() && !full {
-            asked.insert(number, tell);
+            asked.insert(number, Asked { of: missing.clone(), tell });
             drop(asked);
             let subject = to.map_or(Subject::Nodes, |node| Subject::Node(node.clone()));
             self.say(&subject, &question(self.node.id.clone(), number));
         }
         let asking = Asking { cluster: Arc::clone(self), number };
-        let end = Instant::now() + patience;
+        let end = Instant::now().checked_add(patience).unwrap_or_else(|| Instant::now() + Self::FOR_EVER);
         async move {
             let _asking = asking;
             let mut given = Vec::new();
@@ -311,8 +333,10 @@ impl Cluster {
 
     /// Another node answers.
     pub(crate) fn answered(&self, from: Name, number: u64, bytes: Bytes) {
-        if let Some(tell) = lock(&self.asked).get(&number) {
-            // Who has answered once already, or comes too late, is not heard.
+        if let Some(Asked { of, tell }) = lock(&self.asked).get(&number)
+            && of.contains(&from)
+        {
+            // Who has answered once already is not heard.
             let _ = tell.try_send((from, bytes));
         }
     }

@@ -205,10 +205,11 @@ impl App {
             Drafted::Event(draft) if self.events.gives(&draft) => {
                 let (events, given) = (self.events.clone(), draft.clone());
                 self.hub.publish(draft, move |published| {
-                    if matches!(published, Ok(Published { duplicate: false, .. })) {
+                    let is_new = matches!(published, Ok(Published { duplicate: false, .. }));
+                    done(published.map_err(Refusal::from));
+                    if is_new {
                         events.published(&given);
                     }
-                    done(published.map_err(Refusal::from));
                 });
             }
             Drafted::Event(draft) => self.hub.publish(draft, |published| done(published.map_err(Refusal::from))),

@@ -210,6 +210,10 @@ impl Denrei {
             tracing::warn!(connections = self.app.open(), "connections did not end in time and are cut");
         }
         self.app.hub.leave();
+        if self.app.hub.is_clustered() {
+            // The bus has queued the goodbye, and perhaps what was said before it.
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
     }
 }
 

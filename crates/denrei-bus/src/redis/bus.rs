@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use denrei_hub::{Bus, BusError, Inbound, Name, Subject};
+use denrei_hub::{Bus, BusError, Inbound, Name, Subject, random_token};
 use tokio::sync::Notify;
 
 use super::ear::{Caught, Ear, Kind, Topic};
@@ -37,7 +37,8 @@ struct Waiting {
 
 impl RedisBus {
     pub(super) fn new(servers: &Servers, options: &Options) -> Self {
-        let node = options.node.clone();
+        // Not the node's id: that of two nodes which were given the same by mistake would keep them from noticing.
+        let node = Name::parse(&random_token(12)).expect("a token is a name");
         let inbox = Arc::new(Inbox { node: node.clone(), state: Mutex::default(), wake: Notify::new() });
         let catcher = Arc::clone(&inbox);
         let ear = Ear::new(servers, Arc::new(move |caught| catcher.take_in(caught)));

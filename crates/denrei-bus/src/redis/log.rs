@@ -50,7 +50,8 @@ struct Rooms {
 /// Rooms that this node holds.
 #[derive(Default)]
 struct Held {
-    rooms: Mutex<HashMap<RoomName, (Weak<RoomName>, Instant)>>,
+    /// With when each was renewed, if it was.
+    rooms: Mutex<HashMap<RoomName, (Weak<RoomName>, Option<Instant>)>>,
     wake: Notify,
 }
 
@@ -103,8 +104,8 @@ impl Log for RedisLog {
             return Some(hold);
         }
         let hold = Arc::new(room.clone());
-        // Its first look gives it its time.
-        held.insert(room.clone(), (Arc::downgrade(&hold), Instant::now()));
+        // The room may be old: how much of its time is left is not known.
+        held.insert(room.clone(), (Arc::downgrade(&hold), None));
         Some(hold)
     }
 
@@ -246,7 +247,9 @@ impl Held {
     fn due(&self, rooms: &Rooms) -> Vec<RoomName> {
         let mut held = lock(&self.rooms);
         held.retain(|_, (hold, _)| hold.strong_count() > 0);
-        let due = held.iter().filter(|(room, (_, renewed))| renewed.elapsed() > rooms.lasts(room) / 3);
+        let due = held
+            .iter()
+            .filter(|(room, (_, renewed))| renewed.is_none_or(|renewed| renewed.elapsed() > rooms.lasts(room) / 3));
         due.map(|(room, _)| room.clone()).collect()
     }
 
@@ -254,7 +257,7 @@ impl Held {
         let mut held = lock(&self.rooms);
         for room in batch {
             if let Some((_, renewed)) = held.get_mut(room) {
-                *renewed = Instant::now();
+                *renewed = Some(Instant::now());
             }
         }
     }

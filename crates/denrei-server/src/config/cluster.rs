@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use denrei::Config;
 use denrei_bus::Options as Joining;
@@ -32,6 +33,9 @@ pub(super) fn resolve(
     config: &mut Config,
 ) -> Result<Option<Bus>, String> {
     set(&mut config.hub.lease, seconds("cluster.lease_ms", file.lease_ms)?);
+    if config.hub.lease < Duration::from_secs(3) {
+        return Err("cluster.lease_ms: is 3000 or more: servers say once a second that they are there".into());
+    }
     let prefix = file.prefix.unwrap_or_else(|| "denrei".into());
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     if prefix.is_empty() || prefix.len() > 32 || !prefix.bytes().all(plain) {

@@ -166,6 +166,10 @@ impl Elsewhere {
             News::Changed { version, users } => {
                 let known = nodes.entry(word.from.clone()).or_default();
                 if known.follows(version, !users.is_empty()) {
+                    if known.version.is_none() {
+                        // It begins: what was known was of another run of it.
+                        stirred.extend(known.users.drain().map(|(user, _)| user));
+                    }
                     known.version = Some(version);
                     for (user, there) in users {
                         match there {

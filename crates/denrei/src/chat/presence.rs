@@ -264,6 +264,10 @@ impl Presence {
             ours: false,
         });
         person.ours |= !connections.is_empty();
+        if let (Some(there), true) = (elsewhere, connections.is_empty()) {
+            // Only the nodes that the user is at were asked to hide them.
+            person.invisible = there.invisible;
+        }
         if !is_there {
             if person.gone.is_none() {
                 person.gone = Some(Instant::now());

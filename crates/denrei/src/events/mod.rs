@@ -8,13 +8,14 @@ mod duty;
 mod hooks;
 mod rooms;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use denrei_hub::{BusError, Channel, Channels, Draft, Heard, Hub, Listen, Listening};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use crate::socketio::Failure;
@@ -45,6 +46,8 @@ struct Inner {
     rooms: Rooms,
     hooks: Hooks,
     handlers: RwLock<Vec<AbortHandle>>,
+    /// Set while events are carried.
+    runtime: OnceLock<Handle>,
 }
 
 /// Why an event was not published, or a channel is not listened to.
@@ -69,6 +72,7 @@ impl Events {
             rooms: Rooms::new(config.rooms),
             hooks: Hooks::new(config.hooks),
             handlers: RwLock::default(),
+            runtime: OnceLock::new(),
             channels,
             hub,
         };
@@ -133,13 +137,17 @@ impl Events {
         if rooms.is_empty() && hooks.is_empty() {
             return;
         }
+        // A second call is of the same server.
+        let _ = self.0.runtime.set(Handle::current());
         tokio::join!(duty.run(hub), rooms.run(&**channels, hub, duty), hooks.run(&**channels, duty));
     }
 
     /// Tells other programs of what a client has published to a room, if they are to know.
     pub(crate) fn published(&self, draft: &Draft) {
-        let Inner { channels, hub, rooms, .. } = &*self.0;
-        rooms.give(&**channels, hub, draft);
+        let Inner { channels, hub, rooms, runtime, .. } = &*self.0;
+        if let Some(runtime) = runtime.get() {
+            rooms.give(runtime, &**channels, hub, draft);
+        }
     }
 
     pub(crate) fn gives(&self, draft: &Draft) -> bool {

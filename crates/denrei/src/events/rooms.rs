@@ -4,6 +4,7 @@ use bytes::Bytes;
 use denrei_hub::{Channel, Channels, Draft, Hub, Listen, Name, RoomName};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::runtime::Handle;
 
 use super::duty::Duty;
 use super::{listen, next};
@@ -90,7 +91,9 @@ impl Rooms {
     }
 
     /// Tells other programs what was published in a room.
-    pub(super) fn give(&self, channels: &dyn Channels, hub: &Hub, draft: &Draft) {
+    ///
+    /// It may be called by a thread of the store, which has no runtime.
+    pub(super) fn give(&self, runtime: &Handle, channels: &dyn Channels, hub: &Hub, draft: &Draft) {
         let Some(payload) = std::str::from_utf8(&draft.payload).ok().and_then(|json| serde_json::from_str(json).ok())
         else {
             return;
@@ -100,7 +103,7 @@ impl Rooms {
         let channel = Channel::Plain(format!("{PREFIX}{}", draft.room).into());
         if let Ok(json) = serde_json::to_vec(&said) {
             let giving = channels.publish(&channel, json.into());
-            tokio::spawn(async move {
+            runtime.spawn(async move {
                 if let Err(error) = giving.await {
                     tracing::debug!(%error, "other programs were not told of an event");
                 }

@@ -18,10 +18,14 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt;
 
 use super::socketio::reject;
 use super::streams;
 use crate::app::App;
+
+/// How long one side of a tunnel may take to end when the other has.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Names the node that has forwarded a request: it goes no further.
 const FORWARDED: HeaderName = HeaderName::from_static("denrei-forwarded");
@@ -46,7 +50,7 @@ pub(super) fn is_forwarded(parts: &Parts) -> bool {
 /// Has the owner of a session answer. An owner that cannot be reached has lost its sessions, as far as clients can tell:
 /// they begin anew.
 pub(super) async fn forward(app: &Arc<App>, owner: &Node, mut parts: Parts, body: Body) -> Response {
-    let upgrade = parts.headers.contains_key(UPGRADE);
+    let upgrade = parts.headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
     let method = if upgrade { Method::Upgrade } else { Method::Get };
     let taken = upgrade.then(|| parts.extensions.remove::<OnUpgrade>()).flatten();
     let Some(request) = request(app, owner, &parts, body, upgrade) else {
@@ -104,6 +108,15 @@ fn address(peer: IpAddr) -> HeaderValue {
 }
 
 fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| *name != UPGRADE)
+        .collect();
+    named.iter().for_each(|name| drop(headers.remove(name)));
     HOPS.iter().for_each(|name| drop(headers.remove(name)));
 }
 
@@ -118,10 +131,22 @@ fn tunnel<B>(app: &Arc<App>, parts: &mut Parts, taken: OnUpgrade, answer: Respon
     tokio::spawn(async move {
         let _open = open;
         let (Ok(owner), Ok(client)) = tokio::join!(owner, taken) else { return };
-        let (mut owner, mut client) = (TokioIo::new(owner), TokioIo::new(client));
+        let (mut from_owner, mut to_owner) = tokio::io::split(TokioIo::new(owner));
+        let (mut from_client, mut to_client) = tokio::io::split(TokioIo::new(client));
+        let down = async {
+            // Whether it ends well or badly, the other side is told.
+            let _ = tokio::io::copy(&mut from_owner, &mut to_client).await;
+            let _ = to_client.shutdown().await;
+        };
+        let up = async {
+            let _ = tokio::io::copy(&mut from_client, &mut to_owner).await;
+            let _ = to_owner.shutdown().await;
+        };
+        let (mut down, mut up) = (std::pin::pin!(down), std::pin::pin!(up));
         tokio::select! {
-            // Who ends it, and why, they tell one another.
-            _ = tokio::io::copy_bidirectional(&mut owner, &mut client) => {}
+            // Who ends it, and why, they tell one another; who does not answer that is left.
+            () = &mut down => drop(tokio::time::timeout(FAREWELL, up).await),
+            () = &mut up => drop(tokio::time::timeout(FAREWELL, down).await),
             // The client comes back by another node.
             () = app.stopped() => {}
         }
@@ -135,6 +160,8 @@ fn client() -> &'static Client<HttpConnector, Body> {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(Duration::from_secs(2)));
-        Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector)
+        // Shorter than a node keeps a connection that asks for nothing.
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(Duration::from_secs(5)).build(connector)
     })
 }

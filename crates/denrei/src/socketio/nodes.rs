@@ -49,7 +49,7 @@ impl Peers for Nodes {
         let Some(bytes) = encode(&Asked { namespace, question, patience }) else {
             return Box::pin(std::future::ready(Replies::default()));
         };
-        let asked = self.0.ask_nodes(None, ASK, bytes, patience + MARGIN);
+        let asked = self.0.ask_nodes(None, ASK, bytes, patience.saturating_add(MARGIN));
         Box::pin(async move {
             let answers = asked.await;
             let mut all = Replies::default();

@@ -18,6 +18,8 @@ use crate::room::Room;
 impl Hub {
     /// How long a missing message may still arrive by itself before it is read from the log.
     pub(crate) const PATIENCE: Duration = Duration::from_millis(20);
+    /// How long it may, when nothing behind it has arrived either.
+    const ON_ITS_WAY: Duration = Duration::from_millis(250);
     /// How often the heads of rooms with readers are compared with the log, when there are other nodes.
     const COMPARE: Duration = Duration::from_secs(2);
 
@@ -109,7 +111,9 @@ impl Inner {
 async fn catch_up(hub: Hub, room: Arc<Room>) {
     let Some(log) = room.log.clone() else { return };
     let mut failures = 0;
-    tokio::time::sleep(Hub::PATIENCE).await;
+    // A busy room is always a little behind its log: what is on its way is not read from there, where it may be gone.
+    let patience = if room.may_come() { Hub::ON_ITS_WAY } else { Hub::PATIENCE };
+    tokio::time::sleep(patience).await;
     while let Some(after) = room.lacks() {
         hub.relieved().await;
         let further = match log.read(&room.name, Span::After(after, 256)).await {

@@ -508,12 +508,7 @@ impl Inner {
     }
 
     pub(crate) fn compare(&self, room: &Arc<Room>, head: &Position) {
-        let behind = match room.lock().order.place() {
-            Some(place) => place.epoch != head.epoch || place.seq < head.seq,
-            None => false,
-        };
-        if behind {
-            room.doubt();
+        if room.compare(head) {
             self.miss(room);
         }
     }

@@ -43,6 +43,8 @@ pub(crate) struct State {
     tail: Tail,
     /// The log has something that neither arrived in its turn nor is held: only reading it can tell what.
     unread: bool,
+    /// The log was seen to stand here. What leads up to it may still be on its way.
+    seen: Option<Position>,
     /// Somebody is reading from the log what is missing.
     pub(crate) catching_up: bool,
 }
@@ -72,6 +74,7 @@ impl Room {
             next_waiter: 0,
             tail: Tail::new(Arc::clone(tails)),
             unread: false,
+            seen: None,
             catching_up: false,
         };
         Self { name, key, log, started: OnceCell::new(), _hold: hold, state: Mutex::new(state) }
@@ -118,6 +121,22 @@ impl Room {
         self.lock().unread = true;
     }
 
+    /// The log was seen to stand at a place; whether the room stands before it.
+    pub(crate) fn compare(&self, head: &Position) -> bool {
+        let mut state = self.lock();
+        let behind = state.is_behind(head);
+        if behind {
+            state.seen = Some(head.clone());
+        }
+        behind
+    }
+
+    /// Whether what is missing is nothing but what may still be on its way.
+    pub(crate) fn may_come(&self) -> bool {
+        let state = self.lock();
+        !state.unread && !state.order.is_waiting()
+    }
+
     /// The number after which something is missing; none, and the catching up is over, when nothing is.
     pub(crate) fn lacks(&self) -> Option<Seq> {
         let mut state = self.lock();
@@ -125,6 +144,7 @@ impl Room {
         state.catching_up = missing;
         // Before the reading: what comes to be unread while it is under way calls for another.
         state.unread = false;
+        state.seen = None;
         state.order.place().filter(|_| missing).map(|place| place.seq)
     }
 
@@ -190,8 +210,14 @@ impl State {
         self.readers.iter().sum()
     }
 
+    fn is_behind(&self, head: &Position) -> bool {
+        let behind = |place: &Position| place.epoch != head.epoch || place.seq < head.seq;
+        self.order.place().is_some_and(behind)
+    }
+
     fn accepted(&self) -> Accepted {
-        let missing = self.order.place().is_some() && (self.unread || self.order.is_waiting());
+        let behind = self.seen.as_ref().is_some_and(|seen| self.is_behind(seen));
+        let missing = self.order.place().is_some() && (self.unread || behind || self.order.is_waiting());
         if missing { Accepted::Missing } else { Accepted::Done }
     }
 

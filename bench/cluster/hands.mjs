@@ -62,11 +62,15 @@ async function publish() {
 /** Reads all rooms, and says what was wrong with the numbers. */
 async function read() {
   const seen = Object.fromEntries(rooms.map((room) => [room, 0]));
-  const faults = { lost: 0, holes: 0, repeated: 0, gaps: 0 };
+  const faults = { lost: 0, holes: 0, repeated: 0, gaps: 0, told: 0 };
   let received = 0;
   let waits = [];
   const line = await Line.open(port, (frame) => {
-    if (frame.type === 'gap') faults.gaps += 1;
+    if (frame.type === 'gap') {
+      faults.gaps += 1;
+      faults.told += frame.to - Math.max(frame.from, 1) + 1;
+      seen[frame.room] = Math.max(seen[frame.room], frame.to);
+    }
     if (frame.type !== 'broadcast') return;
     const before = seen[frame.room];
     if (frame.seq > before + 1) faults.holes += frame.seq - before - 1;

@@ -82,10 +82,15 @@ class Client {
 
   /** Connects and joins, from where it was if it was there. */
   async enter() {
-    this.line = await Line.open(this.port, (frame) => this.#told(frame));
-    this.line.closed.then(() => this.#again());
+    const line = await Line.open(this.port, (frame) => this.#told(frame));
+    this.line = line;
+    if (this.isOver) line.close();
     const since = this.epoch && { since: `${this.epoch}:${this.seq}` };
-    const { seq, epoch } = await this.line.ask({ type: 'join', room: this.room, ...since });
+    const { seq, epoch } = await line.ask({ type: 'join', room: this.room, ...since }).catch((error) => {
+      line.close();
+      throw error;
+    });
+    line.closed.then(() => this.#again());
     if (this.epoch === undefined) this.seq = seq;
     this.epoch = epoch;
     this.target = seq;
@@ -111,8 +116,6 @@ class Client {
       } catch {
         this.failures += 1;
         if (this.isOver) return;
-        // `closed` of a line that was open calls this again.
-        if (this.line && !this.line.socket.destroyed) return this.line.close();
       }
     }
     this.joined ||= performance.now();
@@ -121,7 +124,10 @@ class Client {
   }
 
   #told(frame) {
-    if (frame.type === 'gap' && frame.room === this.room) this.gaps += 1;
+    if (frame.type === 'gap' && frame.room === this.room) {
+      this.gaps += 1;
+      this.seq = Math.max(this.seq, frame.to);
+    }
     if (frame.type !== 'broadcast' || frame.room !== this.room) return;
     if (frame.seq > this.seq + 1) this.holes += frame.seq - this.seq - 1;
     else if (frame.seq <= this.seq) this.repeated += 1;

@@ -13,6 +13,10 @@ const require = createRequire(packages);
 const { createClient } = require('redis');
 const { Server } = require('socket.io');
 
+// The adapter for streams leaves it unhandled that a write failed because the connection ended. That would end the process
+// in the moment in which Redis goes, and no message would come any more: it is looked past, to the peer's advantage.
+process.on('unhandledRejection', () => {});
+
 async function client() {
   const redis = createClient({ url });
   // Without a listener an error of the connection would end the process; the client connects again by itself.

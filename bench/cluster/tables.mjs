@@ -93,10 +93,11 @@ function loss(records) {
 const BUS = { none: 'none: one node', redis: 'Redis', nats: 'NATS' };
 
 function faults(records) {
-  const sums = ['lost', 'holes', 'repeated', 'gaps', 'failures'].map((name) => [name, records.reduce((sum, record) => sum + (record[name] ?? 0), 0)]);
+  const sums = ['lost', 'holes', 'repeated', 'gaps', 'told', 'failures'].map((name) => [name, records.reduce((sum, record) => sum + (record[name] ?? 0), 0)]);
   const refused = records.map(({ refused: each }) => (typeof each === 'object' ? Object.values(each).reduce((sum, value) => sum + value, 0) : each ?? 0));
   sums.push(['refused', refused.reduce((sum, value) => sum + value, 0)]);
-  return sums.filter(([, sum]) => sum > 0).map(([name, sum]) => `${count(sum)} ${name}`).join(', ') || 'none';
+  const names = { holes: 'missing and not told', gaps: 'gaps', told: 'told as missing', failures: 'connections failed' };
+  return sums.filter(([, sum]) => sum > 0).map(([name, sum]) => `${count(sum)} ${names[name] ?? name}`).join(', ') || 'none';
 }
 
 function groups(records, ...names) {

@@ -158,5 +158,5 @@ function short(value) {
 /** The first columns are texts. */
 function section(title, head, rows, texts) {
   const lines = [head, head.map((_, at) => (at < texts ? '---' : '---:')), ...rows];
-  return `#### ${title}\n\n${lines.map((cells) => `| ${cells.join(' | ')} |`).join('\n')}`;
+  return `### ${title}\n\n${lines.map((cells) => `| ${cells.join(' | ')} |`).join('\n')}`;
 }

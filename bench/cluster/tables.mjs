@@ -59,7 +59,7 @@ function throughput(records) {
     return [
       `\`${first.kind}\``, first.rooms, BUS[first.bus], spread(each, 'acked_per_s'), times(each, base, (record) => record.acked_per_s), middle(each, 'received_per_s'),
       middle(each, 'ack', 'p50'), middle(each, 'ack', 'p99'), middle(each, 'far', 'p50'), middle(each, 'far', 'p99'),
-      ...['near', 'far', 'broker', 'database'].map((who) => middle(each, 'cpu_us', who)), `${middle(each, 'publisher_busy')} / ${middle(each, 'reader_busy')}`, faults(each),
+      ...['near', 'far', 'broker', 'database'].map((who) => (first.bus === 'none' && ['far', 'broker'].includes(who) ? '–' : middle(each, 'cpu_us', who))), `${middle(each, 'publisher_busy')} / ${middle(each, 'reader_busy')}`, faults(each),
     ];
   });
   return section('Acknowledged publishes into one node, read on the other: 4 connections × 256 in flight', [

@@ -29,9 +29,10 @@ const SYSTEMS = {
   'denrei live, fsync': { start: () => denrei('redis, fsync'), room: 'live:room' },
 };
 
-export async function run({ rounds, lossSecs }, record) {
+export async function run({ rounds, lossSecs, systems }, record) {
+  const chosen = Object.entries(SYSTEMS).filter(([system]) => system.startsWith(systems));
   for (let round = 0; round < rounds; round += 1) {
-    for (const [system, { start, room }] of Object.entries(SYSTEMS)) {
+    for (const [system, { start, room }] of chosen) {
       const servers = await start();
       try {
         record({ round, system, ...(await measure(servers, room, lossSecs)) });
@@ -95,7 +96,8 @@ async function measure({ ports, redis }, room, secs) {
       secs, acked: acked.size, ...answers, disconnects,
       lost_other: lost('other'), lost_same: lost('same'),
       told_other: readers.other.gaps, told_same: readers.same.gaps,
-      twice_other: readers.other.twice, holes_other: readers.other.holes, backwards_other: readers.other.backwards,
+      numbers_other: readers.other.told, numbers_same: readers.same.told, strange_other: readers.other.strange, strange_same: readers.same.strange,
+      holes_same: readers.same.holes, twice_same: readers.same.twice, twice_other: readers.other.twice, holes_other: readers.other.holes, backwards_other: readers.other.backwards,
       silence_other_ms: Math.round(readers.other.silence), silence_same_ms: Math.round(readers.same.silence),
     };
   } finally {
@@ -105,7 +107,7 @@ async function measure({ ports, redis }, room, secs) {
 
 /** What a reader has seen, and how long it once saw nothing. denrei's rooms have numbers, Node's have none. */
 function reader(socket, room) {
-  const found = { seen: new Set(), twice: 0, holes: 0, backwards: 0, gaps: 0, silence: 0 };
+  const found = { seen: new Set(), twice: 0, holes: 0, backwards: 0, strange: 0, gaps: 0, told: 0, silence: 0 };
   let place = { epoch: undefined, seq: 0 };
   let last;
   socket.on('message', (id, meta) => {
@@ -115,13 +117,20 @@ function reader(socket, room) {
     if (last !== undefined) found.silence = Math.max(found.silence, now - last);
     last = now;
     if (meta?.seq === undefined) return;
-    if (meta.epoch === place.epoch) {
-      if (meta.seq > place.seq + 1) found.holes += meta.seq - place.seq - 1;
-      if (meta.seq <= place.seq) found.backwards += 1;
+    if (place.epoch !== undefined) {
+      // What comes in another epoch that no gap told of is as bad as a hole.
+      const before = meta.epoch === place.epoch ? place.seq : 0;
+      if (meta.seq > before + 1) found.holes += meta.seq - before - 1;
+      if (meta.seq <= before) found.backwards += 1;
+      if (meta.epoch !== place.epoch) found.strange += 1;
     }
     place = meta;
   });
-  socket.on('gap', () => { found.gaps += 1; });
+  socket.on('gap', ({ from, to, epoch }) => {
+    found.gaps += 1;
+    found.told += to - Math.max(from, 1) + 1;
+    place = { epoch, seq: to };
+  });
   // Whoever was disconnected comes back as its documentation says.
   socket.on('connect', () => {
     if (last !== undefined) socket.emit('join', room, ...(place.epoch ? [`${place.epoch}:${place.seq}`] : []), () => {});

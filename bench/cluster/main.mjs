@@ -18,6 +18,7 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '3' },
     secs: { type: 'string', default: '3' },
     'loss-secs': { type: 'string', default: '30' },
+    systems: { type: 'string', default: '' },
     clients: { type: 'string', default: '5000' },
     quick: { type: 'boolean', default: false },
     out: { type: 'string', default: join(CACHE, `cluster-${new Date().toISOString().replace(/\W/g, '').slice(0, 14)}.jsonl`) },
@@ -29,7 +30,7 @@ const { values: options } = parseArgs({
 
 if (options.help) {
   console.log(`bench/cluster/run [--denrei BINARY] [--cells ${CELLS.join(',')}] [--rounds 3] [--secs 3] [--loss-secs 30]
-                  [--clients 5000] [--quick] [--out FILE] [--docs]
+                  [--systems BEGIN: those of loss whose names begin so] [--clients 5000] [--quick] [--out FILE] [--docs]
 bench/cluster/run --tables FILE [--tables FILE…] [--docs]      the tables of earlier results; measures nothing`);
 } else {
   const files = options.tables ?? [await measure()];
@@ -50,9 +51,10 @@ async function measure() {
   const cells = options.cells.split(',');
   const unknown = cells.find((cell) => !CELLS.includes(cell));
   if (unknown) throw new Error(`there is no cell ${unknown}: ${CELLS.join(', ')}`);
+  const { systems } = options;
   const effort = options.quick
-    ? { rounds: 1, secs: 0.7, lossSecs: 4, clients: 300 }
-    : { rounds: +options.rounds, secs: +options.secs, lossSecs: +options['loss-secs'], clients: +options.clients };
+    ? { systems, rounds: 1, secs: 0.7, lossSecs: 4, clients: 300 }
+    : { systems, rounds: +options.rounds, secs: +options.secs, lossSecs: +options['loss-secs'], clients: +options.clients };
   record({ about: { ...(await provenance(process.env.DENREI_BIN)), cells: options.cells, ...effort } });
   for (const cell of cells) {
     const { run } = await import(`./${cell}.mjs`);

@@ -82,11 +82,11 @@ function resume(records) {
 function loss(records) {
   const list = (each, name) => each.map((record) => count(record[name])).join(', ');
   const rows = groups(records, 'system').map(([{ system }, each]) => [
-    system.replace(/^denrei/, '**denrei**').replace(/(feed|live)/, '`$1`'), list(each, 'acked'), list(each, 'lost_other'), list(each, 'told_other'), list(each, 'lost_same'),
+    system.replace(/^denrei/, '**denrei**').replace(/(feed|live)/, '`$1`'), list(each, 'acked'), list(each, 'lost_other'), list(each, 'told_other'), list(each, 'numbers_other'), list(each, 'lost_same'),
     list(each, 'refused'), list(each, 'unanswered'), list(each, 'silence_other_ms'), list(each, 'holes_other'), list(each, 'twice_other'),
   ]);
   return section('Redis is killed for a second under 500 messages/s: what was acknowledged and never came', [
-    'servers, Redis', 'acknowledged', 'lost on the other node', 'told of a gap', 'lost on the same node', 'refused and sent again', 'not answered in 5 s', 'longest silence ms', 'untold holes', 'twice',
+    'servers, Redis', 'acknowledged', 'lost on the other node', 'told of a gap', 'numbers in it', 'lost on the same node', 'refused and sent again', 'not answered in 5 s', 'longest silence ms', 'untold holes', 'twice',
   ], rows, 1);
 }
 
@@ -147,7 +147,7 @@ function times(records, base, value) {
   return ratios.length > 0 ? `${short(median(ratios))}×` : '–';
 }
 
-const count = (value) => value.toLocaleString('en');
+const count = (value) => (value ?? 0).toLocaleString('en');
 
 function short(value) {
   if (value >= 100) return count(Math.round(value));

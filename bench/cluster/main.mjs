@@ -30,7 +30,7 @@ const { values: options } = parseArgs({
 
 if (options.help) {
   console.log(`bench/cluster/run [--denrei BINARY] [--cells ${CELLS.join(',')}] [--rounds 3] [--secs 3] [--loss-secs 30]
-                  [--systems BEGIN: those of loss whose names begin so] [--clients 5000] [--quick] [--out FILE] [--docs]
+                  [--systems BEGIN] [--clients 5000] [--quick] [--out FILE] [--docs]
 bench/cluster/run --tables FILE [--tables FILE…] [--docs]      the tables of earlier results; measures nothing`);
 } else {
   const files = options.tables ?? [await measure()];

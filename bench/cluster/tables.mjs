@@ -37,9 +37,9 @@ export function tables(records) {
   return parts.join('\n\n');
 }
 
-function heading({ date, cpu, cores, kernel, congestion, load: average, commit, cells, rounds, secs, versions }) {
+function heading({ date, cpu, cores, kernel, congestion, load: average, commit, cells, rounds, secs, lossSecs, versions }) {
   const what = Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(', ');
-  return `${date}: ${cells}. ${cpu}, ${cores} cores with a load of ${average} by others, Linux ${kernel}, TCP ${congestion}; ${rounds} rounds, ${secs} s a cell; commit ${commit}. Versions: ${what}.`;
+  return `${date}: ${cells}. ${cpu}, ${cores} cores with a load of ${average} by others, Linux ${kernel}, TCP ${congestion}; ${rounds} rounds, ${cells === 'loss' ? lossSecs : secs} s a cell; commit ${commit}. Versions: ${what}.`;
 }
 
 function delivery(records) {
@@ -147,7 +147,7 @@ function times(records, base, value) {
   return ratios.length > 0 ? `${short(median(ratios))}×` : '–';
 }
 
-const count = (value) => (value ?? 0).toLocaleString('en');
+const count = (value) => value?.toLocaleString('en') ?? '–';
 
 function short(value) {
   if (value >= 100) return count(Math.round(value));

@@ -47,11 +47,13 @@ struct Rooms {
     script: String,
 }
 
+/// Who holds a room, and when it was renewed, if it was.
+type Hold = (Weak<RoomName>, Option<Instant>);
+
 /// Rooms that this node holds.
 #[derive(Default)]
 struct Held {
-    /// With when each was renewed, if it was.
-    rooms: Mutex<HashMap<RoomName, (Weak<RoomName>, Option<Instant>)>>,
+    rooms: Mutex<HashMap<RoomName, Hold>>,
     wake: Notify,
 }
 

@@ -393,7 +393,8 @@ impl<R> Session<R> {
         self.outputs(now)
     }
 
-    /// The probe was closed, or failed. The session goes on.
+    /// The probe was closed, or failed. The session goes on. Said when all that is to be done is done, or the probe may
+    /// have become the session's WebSocket.
     pub fn probe_closed(&mut self) {
         self.probe = None;
     }

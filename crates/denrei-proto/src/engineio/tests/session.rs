@@ -458,6 +458,12 @@ proptest! {
         let (mut now, mut next) = (ms(0), 0u32);
         for (event, later, whole) in events {
             now += ms(later);
+            if let Event::Probe | Event::ProbeClosed = event {
+                // Who speaks of the probe has done what was to be done: it may be closed, or the session's WebSocket.
+                for output in session.tick(now) {
+                    law.see(&output);
+                }
+            }
             let mut request = || {
                 next += 1;
                 law.requests.insert(next, 0);
@@ -494,7 +500,11 @@ proptest! {
                 }
                 Event::ProbeText(text) => session.probe_text(now, text),
                 Event::ProbeBinary => session.probe_binary(now),
-                Event::ProbeClosed => { session.probe_closed(); law.probing = false; continue }
+                Event::ProbeClosed => {
+                    session.probe_closed();
+                    law.probing = false;
+                    continue;
+                }
                 Event::Tick => session.tick(now),
                 Event::TickAtDeadline => {
                     if let Some(deadline) = session.deadline() {

@@ -9,6 +9,12 @@ use std::sync::Arc;
 
 use denrei_hub::{Bus, BusError, Channels, Classes, Leases, Log, Name, Shelf};
 
+/// A name as brokers are told it: no character of it means anything there.
+#[cfg(any(feature = "redis", feature = "nats"))]
+fn encoded(name: &str) -> String {
+    base64::prelude::Engine::encode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, name)
+}
+
 /// How a node joins the others.
 #[derive(Clone)]
 pub struct Options {

@@ -3,12 +3,13 @@
 use std::collections::{HashSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::ids::{Name, RoomName};
+use crate::lock;
 
 /// Carries bytes to the other nodes. A bus may lose messages, and may deliver those of different publishers in any
 /// order: delivery is made true by numbers, heads and the log, never by the bus.
@@ -134,8 +135,4 @@ impl Drop for LocalNode {
     fn drop(&mut self) {
         lock(&self.bus.0).retain(|member| !Arc::ptr_eq(member, &self.member));
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

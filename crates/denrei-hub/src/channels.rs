@@ -3,12 +3,13 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::bus::BusError;
+use crate::lock;
 
 /// Carries bytes on named channels between programs, at most once. Who publishes hears itself, if it listens.
 ///
@@ -171,10 +172,6 @@ impl Ear {
             Err(_) => self.lost.store(true, Ordering::Release),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// [`Channels`] within one process: for tests, and for a server that is alone.

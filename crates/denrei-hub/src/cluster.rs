@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::Map;
 use crate::bus::{Bus, BusError, Subject};
-use crate::ids::{ClientId, Name, Position, RoomName, Seq, random_token};
+use crate::ids::{ClientId, Name, Position, RoomName, Seq, random_number, random_token};
 use crate::message::Message;
+use crate::{Map, lock};
 
 /// The version that begins each node message; others are ignored.
 const VERSION: u8 = 1;
@@ -144,10 +144,6 @@ pub(crate) struct Cluster {
 struct Asked {
     of: Vec<Name>,
     tell: mpsc::Sender<(Name, Bytes)>,
-}
-
-fn random_number() -> u64 {
-    random_token(8).bytes().fold(0, |number, byte| number << 7 | u64::from(byte))
 }
 
 impl Cluster {
@@ -369,8 +365,4 @@ fn encode(message: &NodeMessage) -> Option<Bytes> {
 pub(crate) fn decode(bytes: &[u8]) -> Option<NodeMessage> {
     let (&VERSION, rest) = bytes.split_first()? else { return None };
     rmp_serde::from_slice(rest).ok()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

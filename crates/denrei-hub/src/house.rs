@@ -9,9 +9,10 @@ use tokio::time::MissedTickBehavior;
 use crate::bus::{Inbound, Subject};
 use crate::class::Retained;
 use crate::cluster::{self, NodeMessage};
-use crate::hub::{Hub, Inner, lock};
+use crate::hub::{Hub, Inner};
 use crate::ids::Name;
 use crate::lease::Lease;
+use crate::lock;
 use crate::log::{Log, Span};
 use crate::room::Room;
 

@@ -3,13 +3,12 @@
 use std::collections::hash_map::Entry;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 
-use crate::Map;
 use crate::bus::{Bus, Subject};
 use crate::class::{Class, Classes, Keep};
 use crate::cluster::{Cluster, Node, NodeMessage};
@@ -25,6 +24,7 @@ use crate::room::{Accepted, ReaderKey, Room, RoomKey};
 use crate::seat::Seat;
 use crate::shard::{Command, Shard, ShardHandle, Targets};
 use crate::tail::Tails;
+use crate::{Map, lock};
 
 /// The rooms of one node. Cheap to clone.
 #[derive(Clone)]
@@ -521,8 +521,4 @@ impl Inner {
 /// What a room is in the count of rooms.
 pub(crate) fn counted(room: &RoomName) -> usize {
     usize::from(!room.as_str().starts_with("sys:"))
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -198,6 +198,16 @@ pub fn random_token(characters: usize) -> String {
     bytes.iter().map(|byte| ALPHABET[usize::from(byte & 63)] as char).collect()
 }
 
+/// Makes a random number.
+///
+/// # Panics
+/// As [`random_token`].
+pub fn random_number() -> u64 {
+    let mut bytes = [0; 8];
+    POOL.with_borrow_mut(|pool| pool.fill(&mut bytes));
+    u64::from_le_bytes(bytes)
+}
+
 thread_local! {
     static POOL: RefCell<Pool> = const { RefCell::new(Pool { bytes: [0; 1024], left: 0 }) };
 }

@@ -3,14 +3,14 @@
 use std::collections::hash_map::Entry;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::Map;
 use crate::bus::BusError;
 use crate::ids::{Name, random_token};
+use crate::{Map, lock};
 
 /// Gives a thing to one holder at a time, for a time.
 ///
@@ -113,7 +113,7 @@ impl Lease {
     }
 
     fn until(&self) -> std::sync::MutexGuard<'_, Instant> {
-        self.until.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.until)
     }
 }
 
@@ -133,7 +133,7 @@ impl LocalLeases {
     where
         T: Send + 'static,
     {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock(&self.0);
         let now = Instant::now();
         held.things.retain(|_, (_, until)| *until > now);
         Box::pin(std::future::ready(Ok(look(&mut held))))

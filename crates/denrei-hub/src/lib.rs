@@ -18,6 +18,8 @@
 //!
 //! The hub knows no HTTP, no wire format (it is given one [`Encode`] function per wire) and no SQL.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 mod bus;
 mod channels;
 mod class;
@@ -52,7 +54,9 @@ pub use class::{Class, Classes, Keep, Retained, Window};
 pub use cluster::{Answering, Answers, Listener, Node, Word};
 pub use cursor::{Cursor, Found};
 pub use hub::{Audience, Backends, Hub, HubConfig, Published};
-pub use ids::{ClientId, Epoch, InvalidName, InvalidPosition, Name, Position, RoomName, Seq, random_token};
+pub use ids::{
+    ClientId, Epoch, InvalidName, InvalidPosition, Name, Position, RoomName, Seq, random_number, random_token,
+};
 pub use lease::{Grant, Lease, Leases, Leasing, LocalLeases};
 pub use log::{Appended, Done, Log, LogError, Page, Reading, Span};
 pub use memory::{MemoryLimits, MemoryLog};
@@ -67,3 +71,8 @@ pub use shelf::{LocalShelf, Shelf, Shelving};
 /// Hash maps of this crate: keys are ours or validated names, and foldhash is seeded per process.
 pub(crate) type Map<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 pub(crate) type Set<K> = std::collections::HashSet<K, foldhash::fast::RandomState>;
+
+/// No code that runs under these locks leaves them half changed when it panics.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

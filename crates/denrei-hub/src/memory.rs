@@ -4,14 +4,14 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::Map;
 use crate::class::{Classes, Keep, Window};
 use crate::ids::{Epoch, Name, Position, RoomName, Seq};
 use crate::log::{Appended, Done, Log, LogError, Page, Reading, Span};
 use crate::message::{Draft, Message};
+use crate::{Map, lock};
 
 /// A [`Log`] that keeps each room's newest messages within the [`Window`] of its class, until the process ends.
 ///
@@ -310,9 +310,4 @@ impl State {
         self.bytes -= kept.message.weight();
         kept.message.weight()
     }
-}
-
-/// No code that runs under these locks leaves them half changed when it panics.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

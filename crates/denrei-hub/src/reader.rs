@@ -7,8 +7,9 @@ use tokio::sync::oneshot;
 
 use crate::bus::Subject;
 use crate::cursor::Cursor;
-use crate::hub::{Hub, Inner, counted, lock};
+use crate::hub::{Hub, Inner, counted};
 use crate::ids::{Position, RoomName};
+use crate::lock;
 use crate::message::Message;
 use crate::outbox::Outbox;
 use crate::room::{ReaderKey, Room};

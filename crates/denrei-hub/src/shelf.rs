@@ -2,15 +2,15 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::Map;
 use crate::bus::BusError;
 use crate::ids::Name;
+use crate::{Map, lock};
 
 /// Keeps values for a time, such as the sessions of clients that were cut off.
 ///
@@ -49,7 +49,7 @@ impl LocalShelf {
         &self,
         look: impl FnOnce(&mut Map<Name, (Bytes, Instant)>) -> Result<T, BusError>,
     ) -> Shelving<T> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.kept);
         Box::pin(std::future::ready(look(&mut kept)))
     }
 }

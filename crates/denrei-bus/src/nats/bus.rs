@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 
 use super::link::{Link, Task};
-use super::token;
+use crate::encoded;
 
 /// A message with this as its reply subject stands for those on its subject that its publisher had to drop.
 const DROPPED: &str = "dropped";
@@ -246,9 +246,9 @@ async fn apologize(link: Arc<Link>, prefix: Arc<str>, outbox: Arc<Outbox>) {
 
 fn written(prefix: &str, subject: &Subject) -> async_nats::Subject {
     match subject {
-        Subject::Room(room) => format!("{prefix}.b.r.{}", token(room.as_str())),
+        Subject::Room(room) => format!("{prefix}.b.r.{}", encoded(room.as_str())),
         Subject::Nodes => format!("{prefix}.b.nodes"),
-        Subject::Node(node) => format!("{prefix}.b.n.{}", token(node.as_str())),
+        Subject::Node(node) => format!("{prefix}.b.n.{}", encoded(node.as_str())),
     }
     .into()
 }

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use tokio::sync::watch;
 
 use super::link::{Failure, Link, Task};
-use super::token;
+use crate::encoded;
 
 /// Channels on a connection that hears itself.
 ///
@@ -50,7 +50,7 @@ impl NatsChannels {
                 Some(fault) => Err(BusError(format!("NATS has no channel {:?}: {fault}", shown(name)).into())),
             },
             Channel::Sharded(name) if (1..=Self::LONGEST).contains(&name.len()) => {
-                Ok(format!("{}.s.{}", self.prefix, token(name)).into())
+                Ok(format!("{}.s.{}", self.prefix, encoded(name)).into())
             }
             Channel::Sharded(name) => {
                 let sentence =
@@ -65,7 +65,7 @@ impl NatsChannels {
             Channel::Plain(name) => ('p', name),
             Channel::Sharded(name) => ('s', name),
         };
-        format!("{}.c.{kind}{}", self.prefix, token(name)).into()
+        format!("{}.c.{kind}{}", self.prefix, encoded(name)).into()
     }
 }
 

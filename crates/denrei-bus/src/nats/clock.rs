@@ -8,7 +8,7 @@ use denrei_hub::Name;
 
 use super::jetstream::{Limits, Storage, Stream, StreamError};
 use super::link::Link;
-use super::token;
+use crate::encoded;
 
 /// Tells the time of the server that stores leases and values, within the bounds of what a request takes: a message is
 /// written, and when the server says that it was stored lies between the request and its answer. From then on this node's
@@ -41,7 +41,7 @@ impl Clock {
         let limits = Limits { per_subject: 1, bytes: 64 << 20, age: Self::LONGEST * 2 };
         let subjects = format!("{prefix}.g.>");
         let stream = Stream::new(link, format!("{prefix}-leases"), &subjects, Storage::File, limits);
-        let subject = format!("{prefix}.g.clock.{}", token(node.as_str()));
+        let subject = format!("{prefix}.g.clock.{}", encoded(node.as_str()));
         Arc::new(Self { stream, subject, sample: Mutex::default(), sampling: tokio::sync::Mutex::default() })
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::{Clock, micros};
 use super::jetstream::{Stored, Stream, StreamError};
-use super::token;
+use crate::encoded;
 
 /// A lease ends when the server's clock says so: it lasts from when the server stored its message. The holder counts from
 /// before it has asked, and so is always sooner.
@@ -45,7 +45,7 @@ impl NatsLeases {
     }
 
     fn subject(&self, thing: &Name) -> String {
-        format!("{}.g.t.{}", self.prefix, token(thing.as_str()))
+        format!("{}.g.t.{}", self.prefix, encoded(thing.as_str()))
     }
 
     /// Writes what is decided about a thing, if anything, on what is known of it and the server's time. Looks again when

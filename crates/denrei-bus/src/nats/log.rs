@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use denrei_hub::{
     Appended, Classes, Done, Draft, Epoch, Log, LogError, Message, Page, Position, Reading, RoomName, Seq, Span,
-    random_token,
+    random_number, random_token,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::runtime::Handle;
@@ -30,6 +30,7 @@ use super::jetstream::{Limits, Storage, Stored, Stream, StreamError};
 use super::link::{Failure, Link, Task};
 use super::ring::{Fate, Place, Plan, Step, index};
 use super::room::{Answer, Room, Rooms, Waiting, Worker, today};
+use crate::encoded;
 
 pub(super) struct NatsLog {
     inner: Arc<Inner>,
@@ -238,7 +239,7 @@ impl Inner {
     /// Who has just written knows the last message at once, and whoever else wants to write must read it first: they would
     /// never be in time while the other has something to write. So they say that they wait, and the other lets them.
     fn ask_for_a_turn(&self, room: &Room) {
-        let subject = format!("{}.w.{}", self.prefix, super::token(room.name.as_str()));
+        let subject = format!("{}.w.{}", self.prefix, encoded(room.name.as_str()));
         let _ = self.stream.link().publish(subject.into(), None, self.node.clone());
     }
 
@@ -527,8 +528,4 @@ fn read_part(room: &Room, payload: &[u8], epoch: &Epoch, from: u64, count: usize
 fn unreadable() -> LogError {
     let sentence = "a message in the stream cannot be read: is a newer version of denrei at work on another node?";
     LogError::Unavailable(sentence.into())
-}
-
-fn random_number() -> u64 {
-    random_token(10).bytes().fold(0, |number, b| number << 6 | u64::from(b & 63))
 }

@@ -116,11 +116,6 @@ fn decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// A name as one token of a subject.
-fn token(name: &str) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(name)
-}
-
 /// The name in a token.
 fn name_of(token: &str) -> Option<Name> {
     let name = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use denrei_hub::{Classes, Done, Draft, Keep, LogError, RoomName, Window};
 
 use super::ring::Ring;
-use super::token;
+use crate::encoded;
 
 pub(super) struct Room {
     pub(super) name: RoomName,
@@ -178,7 +178,7 @@ impl Rooms {
         let room = rooms.entry(name.clone()).or_insert_with(|| {
             Arc::new(Room {
                 name: name.clone(),
-                subject: format!("{}.l.{}", self.prefix, token(name.as_str())),
+                subject: format!("{}.l.{}", self.prefix, encoded(name.as_str())),
                 ring: Mutex::new(Ring::new(self.window(name))),
                 loading: tokio::sync::Mutex::default(),
                 queue: Mutex::default(),
@@ -200,7 +200,7 @@ impl Rooms {
 
     /// The subject of a room that need not be known.
     pub(super) fn subject(&self, name: &RoomName) -> String {
-        format!("{}.l.{}", self.prefix, token(name.as_str()))
+        format!("{}.l.{}", self.prefix, encoded(name.as_str()))
     }
 
     fn window(&self, name: &RoomName) -> Window {

@@ -9,7 +9,7 @@ use denrei_hub::{BusError, Name, Shelf, Shelving};
 use super::clock::{Clock, micros};
 use super::jetstream::{Limits, Storage, Stored, Stream, StreamError};
 use super::link::Link;
-use super::token;
+use crate::encoded;
 
 /// A value is there from when the server stored it until its time is over by the server's clock; for how long begins the
 /// message, as 8 bytes.
@@ -34,7 +34,7 @@ impl NatsShelf {
     }
 
     fn subject(&self, name: &Name) -> String {
-        format!("{}.k.{}", self.prefix, token(name.as_str()))
+        format!("{}.k.{}", self.prefix, encoded(name.as_str()))
     }
 
     async fn find(&self, subject: &str) -> Result<Option<(u64, Bytes)>, StreamError> {

@@ -1,4 +1,5 @@
-use super::{Login, Servers, checked, token};
+use super::{Login, Servers, checked};
+use crate::encoded;
 
 #[test]
 fn addresses_and_how_to_log_in_are_read() {
@@ -34,6 +35,6 @@ fn a_prefix_is_one_token() {
 #[test]
 fn a_name_becomes_one_token() {
     for name in ["a.b", "*", ">", "a b", "é", "\u{7f}", "$JS.API"] {
-        assert!(token(name).bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{name:?}");
+        assert!(encoded(name).bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{name:?}");
     }
 }

@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 
 use super::ear::{Caught, Ear, Kind, Topic};
 use super::servers::{Servers, lock};
-use super::written;
 use crate::Options;
+use crate::encoded;
 
 /// A node's end of the bus.
 pub(super) struct RedisBus {
@@ -48,9 +48,9 @@ impl RedisBus {
     fn topic(&self, subject: &Subject) -> Topic {
         let prefix = &self.prefix;
         let (kind, name) = match subject {
-            Subject::Room(room) => (Kind::Sharded, format!("{prefix}:b:r:{}", written(room))),
+            Subject::Room(room) => (Kind::Sharded, format!("{prefix}:b:r:{}", encoded(room.as_str()))),
             Subject::Nodes => (Kind::Plain, format!("{prefix}:b:nodes")),
-            Subject::Node(node) => (Kind::Plain, format!("{prefix}:b:n:{}", written(node))),
+            Subject::Node(node) => (Kind::Plain, format!("{prefix}:b:n:{}", encoded(node.as_str()))),
         };
         Topic { kind, name: name.into_bytes().into() }
     }

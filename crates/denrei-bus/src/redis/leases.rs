@@ -8,8 +8,9 @@ use std::time::Duration;
 use denrei_hub::{BusError, Grant, Leases, Leasing, Name};
 use redis::Value;
 
+use super::fault;
 use super::servers::Servers;
-use super::{fault, written};
+use crate::encoded;
 
 /// KEYS: the thing, the counter. ARGV: the token, ms. Gives the fence.
 const TAKE: &str = "
@@ -46,7 +47,7 @@ impl RedisLeases {
     }
 
     fn key(&self, thing: &Name) -> String {
-        format!("{}:{}", self.tag, written(thing))
+        format!("{}:{}", self.tag, encoded(thing.as_str()))
     }
 
     /// Runs a script about a thing. They are sent whole: leases are few.

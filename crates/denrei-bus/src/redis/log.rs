@@ -25,8 +25,8 @@ use self::appender::Appender;
 use super::leases::{milliseconds, unreadable};
 use super::link::answered;
 use super::servers::{Server, Servers, lock};
-use super::written;
 use crate::Options;
+use crate::encoded;
 
 /// See there.
 pub(super) const SCRIPT: &str = include_str!("log.lua");
@@ -125,7 +125,7 @@ impl Rooms {
 
     /// What chooses a room's server: its keys are there together.
     fn tag(room: &RoomName) -> String {
-        written(room)
+        encoded(room.as_str())
     }
 
     fn keys(&self, room: &RoomName) -> [String; 2] {

@@ -15,9 +15,7 @@ mod shelf;
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use denrei_hub::{BusError, Name};
+use denrei_hub::BusError;
 
 use crate::{Joined, Options};
 
@@ -36,11 +34,6 @@ pub(crate) fn join(address: &str, options: Options) -> Result<Joined, BusError> 
         shelf: Arc::new(shelf::RedisShelf::new(&servers, &options.prefix)),
         channels: Arc::new(channels::RedisChannels::new(&servers)),
     })
-}
-
-/// A name as it is written in keys and channels: no character of it means anything there.
-fn written(name: &Name) -> String {
-    URL_SAFE_NO_PAD.encode(name.as_str())
 }
 
 fn fault(text: impl Into<Arc<str>>) -> BusError {

@@ -8,7 +8,7 @@ use redis::{Cmd, Value};
 
 use super::leases::{milliseconds, unreadable};
 use super::servers::Servers;
-use super::written;
+use crate::encoded;
 
 /// The [`Shelf`] of all nodes at these servers.
 pub(super) struct RedisShelf {
@@ -22,7 +22,7 @@ impl RedisShelf {
     }
 
     fn ask(&self, verb: &str, name: &Name, arguments: impl FnOnce(&mut Cmd)) -> Shelving<Value> {
-        let key = format!("{}:s:{}", self.prefix, written(name));
+        let key = format!("{}:s:{}", self.prefix, encoded(name.as_str()));
         let mut command = redis::cmd(verb);
         command.arg(&key);
         arguments(&mut command);

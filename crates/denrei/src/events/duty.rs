@@ -1,13 +1,13 @@
 //! What one node does for all.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use denrei_hub::{Hub, Lease, Name};
 
 /// Whether this node is the one.
 #[derive(Default)]
-pub(super) struct Duty(Mutex<Option<std::sync::Arc<Lease>>>);
+pub(super) struct Duty(Mutex<Option<Arc<Lease>>>);
 
 impl Duty {
     /// After so long without a word of its holder, another node takes over.
@@ -40,11 +40,11 @@ impl Duty {
                     None
                 }
             };
-            *self.lock() = taken.map(std::sync::Arc::new);
+            *self.lock() = taken.map(Arc::new);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<std::sync::Arc<Lease>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Lease>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

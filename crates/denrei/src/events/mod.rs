@@ -8,22 +8,20 @@ mod duty;
 mod hooks;
 mod rooms;
 
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use denrei_hub::{BusError, Channel, Channels, Draft, Heard, Hub, Listen, Listening};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use crate::socketio::Failure;
-pub use hooks::{EventHook, HookSecret, InvalidHookSecret};
-use rooms::Rooms;
-
 use duty::Duty;
 use hooks::Hooks;
+pub use hooks::{EventHook, HookSecret, InvalidHookSecret};
+use rooms::Rooms;
 
 /// Settings of the application's events.
 #[derive(Clone, Debug, Default)]
@@ -46,8 +44,6 @@ struct Inner {
     rooms: Rooms,
     hooks: Hooks,
     handlers: RwLock<Vec<AbortHandle>>,
-    /// Set while events are carried.
-    runtime: OnceLock<Handle>,
 }
 
 /// Why an event was not published, or a channel is not listened to.
@@ -72,7 +68,6 @@ impl Events {
             rooms: Rooms::new(config.rooms),
             hooks: Hooks::new(config.hooks),
             handlers: RwLock::default(),
-            runtime: OnceLock::new(),
             channels,
             hub,
         };
@@ -137,17 +132,17 @@ impl Events {
         if rooms.is_empty() && hooks.is_empty() {
             return;
         }
-        // A second call is of the same server.
-        let _ = self.0.runtime.set(Handle::current());
-        tokio::join!(duty.run(hub), rooms.run(&**channels, hub, duty), hooks.run(&**channels, duty));
+        tokio::join!(
+            duty.run(hub),
+            rooms.take_all(&**channels, hub, duty),
+            rooms.give_all(&**channels),
+            hooks.run(&**channels, duty)
+        );
     }
 
     /// Tells other programs of what a client has published to a room, if they are to know.
     pub(crate) fn published(&self, draft: &Draft) {
-        let Inner { channels, hub, rooms, runtime, .. } = &*self.0;
-        if let Some(runtime) = runtime.get() {
-            rooms.give(runtime, &**channels, hub, draft);
-        }
+        self.0.rooms.give(&self.0.hub, draft);
     }
 
     pub(crate) fn gives(&self, draft: &Draft) -> bool {

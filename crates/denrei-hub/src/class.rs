@@ -66,6 +66,9 @@ impl Default for Classes {
         for unkept in ["signal", "sio", "user"] {
             classes.set(unkept, Class { keep: Keep::None });
         }
+        // What clients of Socket.IO may come back to, where nodes keep it together.
+        let emits = Window { events: 10_000, age: Duration::from_secs(180), bytes: 16 << 20 };
+        classes.set("emits", Class { keep: Keep::Memory(emits) });
         for stored in ["feed", "chat", "doc", "sys"] {
             classes.set(stored, Class { keep: Keep::Store(None) });
         }

@@ -408,7 +408,7 @@ impl Hub {
         self.0.shards.iter().map(ShardHandle::connections).sum()
     }
 
-    /// Rooms with readers or waiters on this node, but for those of class `sys`, which the server itself reads.
+    /// Rooms with readers or waiters on this node, but for those of classes `sys` and `emits`, which the server itself reads.
     pub fn rooms(&self) -> usize {
         self.0.room_count.load(Ordering::Relaxed)
     }
@@ -520,5 +520,5 @@ impl Inner {
 
 /// What a room is in the count of rooms.
 pub(crate) fn counted(room: &RoomName) -> usize {
-    usize::from(!room.as_str().starts_with("sys:"))
+    usize::from(!["sys:", "emits:"].iter().any(|class| room.as_str().starts_with(class)))
 }

@@ -32,10 +32,11 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
     if let Some(Bus { address, mut joining }) = settings.bus {
         joining.classes = Arc::new(settings.config.hub.classes.clone());
         let joined = first.block_on(denrei_bus::join(&address, joining)).map_err(|error| said("bus", &error))?;
-        let Joined { bus, log, leases, shelf: _, channels } = joined;
+        let Joined { bus, log, leases, shelf, channels } = joined;
         parts.backends.bus = Some(bus);
         parts.backends.memory = Some(log);
         parts.backends.leases = Some(leases);
+        parts.shelf = Some(shelf);
         parts.channels = Some(channels);
     }
     let store = match &settings.database {

@@ -46,7 +46,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
-use denrei_hub::{Backends, Channels, Class, Hub, Keep, Shard, Window};
+use denrei_hub::{Backends, Channels, Class, Hub, Keep, Shard, Shelf, Window};
 use denrei_store::Store;
 use tokio::net::TcpListener;
 
@@ -106,11 +106,14 @@ impl Denrei {
             config.hub.classes.set("sys", Class { keep });
         }
         let encoders = wires::encoders(config.websocket.deflate, config.socketio.packets.attachments);
-        let Parts { backends, channels, store, policy, allow_request, engine } = parts;
+        let Parts { backends, shelf, channels, store, policy, allow_request, engine } = parts;
         let (hub, shards) = Hub::new(config.hub.clone(), encoders, backends);
         let app = Arc::new(App::new(config, hub, Rules { store, channels, policy, allow_request, engine }));
         if app.hub.is_clustered() {
             app.io.meet(Arc::new(socketio::nodes::Nodes::new(app.hub.clone())));
+            if let Some(shelf) = shelf {
+                app.io.keep_on(shelf);
+            }
             let mut listeners = socketio::nodes::listeners(&app.io);
             listeners.extend(chat::Chat::listeners(&Arc::downgrade(&app)));
             app.hub.listen(listeners);
@@ -221,6 +224,9 @@ impl Denrei {
 pub struct Parts {
     /// What keeps rooms and joins the server with others.
     pub backends: Backends,
+    /// Keeps what nodes put aside for one another, as the sessions of Socket.IO clients that may come back; none for
+    /// nothing.
+    pub shelf: Option<Arc<dyn Shelf>>,
     /// Reaches other programs; none for this process alone.
     pub channels: Option<Arc<dyn Channels>>,
     /// Keeps the chat, and stored rooms if `backends` does not say what does; none for no chat.
@@ -237,6 +243,7 @@ impl Default for Parts {
     fn default() -> Self {
         Self {
             backends: Backends::default(),
+            shelf: None,
             channels: None,
             store: None,
             policy: Box::new(OpenPolicy),

@@ -125,7 +125,7 @@ impl Policy for OpenPolicy {
 /// A user's own rooms, `user:ID` and `inbox:ID`, can be read by that user only. Rooms of the services (`inbox`, `doc`, and
 /// `user`) are written by the server only, and `chat` takes messages only. Of the rooms of Socket.IO's namespaces, `sio`,
 /// those can be read and written that the application shares; the same rules hold for their names in the namespace. What is
-/// in `sys` is the server's.
+/// in `sys` and `emits` is the server's.
 pub(crate) fn check(
     policy: &dyn Policy,
     shared: impl FnOnce(&str) -> Share,
@@ -170,7 +170,7 @@ fn read(identity: &Identity, room: &str) -> Result<(), Refusal> {
         Some(("user" | "inbox", owner)) if !own(owner) => {
             Err(Refusal::new(Code::Forbidden, "this room belongs to another user"))
         }
-        Some(("sys", _)) => Err(Refusal::new(Code::Forbidden, "this room is internal")),
+        Some(("sys" | "emits", _)) => Err(Refusal::new(Code::Forbidden, "this room is internal")),
         _ => Ok(()),
     }
 }
@@ -184,7 +184,7 @@ fn publish(room: &str, event: &str) -> Result<(), Refusal> {
         return Err(Refusal::new(Code::ReservedEvent, format!("the event name {event} is the server's own")));
     }
     match room.split_once(':') {
-        Some((class @ ("user" | "inbox" | "doc" | "sys"), _)) => {
+        Some((class @ ("user" | "inbox" | "doc" | "sys" | "emits"), _)) => {
             Err(Refusal::new(Code::Forbidden, format!("rooms of class {class} are written by the server only")))
         }
         Some(("chat", _)) if event != "message" => {

@@ -80,6 +80,12 @@ pub(crate) struct Replies {
 impl Namespace {
     /// Does something, here and on the other nodes.
     pub(crate) fn everywhere(&self, deed: &Deed, local: bool) {
+        if let Deed::Emit(targets, packet, flags) = deed
+            && let Some(log) = self.shared_log(*flags).filter(|_| !local)
+        {
+            // Each node finds it there.
+            return log.publish(self, targets, packet, *flags);
+        }
         self.perform(deed);
         let here = match deed {
             // An id is that of one socket.

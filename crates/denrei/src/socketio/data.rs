@@ -7,12 +7,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::identity::Identity;
-use crate::socketio::lock;
+use crate::socketio::{Socket, lock};
 
 /// Values by name. They are JSON, because they travel: with `fetch_sockets` to other nodes, with recovery to the
 /// client's next connection. A `user` with `id` and `roles` is there for clients that said who they are.
 #[derive(Debug)]
 pub struct Data<'a> {
+    socket: &'a Socket,
     kept: &'a Kept,
     identity: &'a Identity,
 }
@@ -22,8 +23,8 @@ pub struct Data<'a> {
 pub(crate) struct Kept(Mutex<Option<Box<Map<String, Value>>>>);
 
 impl<'a> Data<'a> {
-    pub(crate) fn new(kept: &'a Kept, identity: &'a Identity) -> Self {
-        Self { kept, identity }
+    pub(crate) fn new(socket: &'a Socket, kept: &'a Kept, identity: &'a Identity) -> Self {
+        Self { socket, kept, identity }
     }
 
     /// A value; none when there is none of this name and type.
@@ -39,6 +40,7 @@ impl<'a> Data<'a> {
     pub fn set(&self, name: &str, value: &(impl Serialize + ?Sized)) -> Result<(), serde_json::Error> {
         let value = serde_json::to_value(value)?;
         lock(&self.kept.0).get_or_insert_default().insert(name.into(), value);
+        self.socket.changed();
         Ok(())
     }
 
@@ -47,6 +49,7 @@ impl<'a> Data<'a> {
         if let Some(map) = &mut *lock(&self.kept.0) {
             map.remove(name);
         }
+        self.socket.changed();
     }
 
     /// Everything.

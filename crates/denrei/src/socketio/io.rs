@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
-use denrei_hub::{Channels, Draft, Hub, LocalChannels, RoomName};
+use denrei_hub::{Channels, Draft, Hub, LocalChannels, RoomName, Shelf};
 use denrei_proto::engineio::Version;
 use denrei_proto::socketio::Outgoing;
 use serde_json::Value;
@@ -21,7 +21,7 @@ use crate::socketio::names::HubRooms;
 use crate::socketio::namespace::{Kind, Middleware, Visit};
 use crate::socketio::pattern::Pattern;
 use crate::socketio::recovery::{Claim, Resumed};
-use crate::socketio::socket::Newcomer;
+use crate::socketio::socket::{Newcomer, Parted};
 use crate::socketio::{
     Broadcast, Failure, Handshake, InvalidNamespace, Listener, Namespace, Outcome, Reason, Share, Socket, lock,
 };
@@ -41,6 +41,7 @@ struct Inner {
     states: RwLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     peers: OnceLock<Arc<dyn Peers>>,
     channels: OnceLock<Arc<dyn Channels>>,
+    shelf: OnceLock<Arc<dyn Shelf>>,
 }
 
 /// Bounds of what one socket may have.
@@ -80,6 +81,7 @@ impl Io {
             states: RwLock::default(),
             peers: OnceLock::new(),
             channels: OnceLock::new(),
+            shelf: OnceLock::new(),
         }))
     }
 
@@ -300,6 +302,16 @@ impl Io {
         let _ = self.0.channels.set(channels);
     }
 
+    /// Where nodes put aside what clients may come back to on another; none without others.
+    pub(crate) fn shelf(&self) -> Option<Arc<dyn Shelf>> {
+        self.0.shelf.get().cloned()
+    }
+
+    /// The nodes have such a place; once, before there are namespaces.
+    pub(crate) fn keep_on(&self, shelf: Arc<dyn Shelf>) {
+        let _ = self.0.shelf.set(shelf);
+    }
+
     pub(crate) fn auth(&self) -> &Auth {
         &self.0.auth
     }
@@ -397,10 +409,27 @@ impl Io {
         Some(self.make(&mut spaces, name, kind).visit())
     }
 
-    /// Middlewares, if there are any, on a task of their own; then in.
+    /// What other nodes have of it first, if it may be.
     fn enter(&self, visit: Visit, newcomer: Newcomer) {
+        let claim = Claim::of(newcomer.auth.as_ref()).filter(|_| newcomer.lane.version == Version::V4);
+        let sessions = visit.namespace().sessions().filter(|_| newcomer.lane.version == Version::V4);
+        if sessions.is_none_or(|sessions| sessions.is_prepared(claim.as_ref())) {
+            return self.welcome(visit, newcomer, claim.as_ref());
+        }
+        let io = self.clone();
+        tokio::spawn(async move {
+            let namespace = visit.namespace();
+            if let Some(sessions) = namespace.sessions() {
+                sessions.prepare(namespace, claim.as_ref(), newcomer.handshake.identity().user.as_ref()).await;
+            }
+            io.welcome(visit, newcomer, claim.as_ref());
+        });
+    }
+
+    /// Middlewares, if there are any, on a task of their own; then in.
+    fn welcome(&self, visit: Visit, newcomer: Newcomer, claim: Option<&Claim>) {
         let namespace = visit.namespace();
-        let resumed = claim(namespace, &newcomer);
+        let resumed = claim.and_then(|claim| resume(namespace, claim, &newcomer));
         let socket = Socket::new(namespace, newcomer, resumed.as_ref().map(|resumed| resumed.session.clone()));
         let mut middlewares = Vec::new();
         let skip = resumed.is_some() && namespace.sessions().is_some_and(|sessions| sessions.config().skip_middlewares);
@@ -436,17 +465,21 @@ fn unknown() -> Failure {
 }
 
 /// The session that a client has a claim to.
-fn claim(namespace: &Namespace, newcomer: &Newcomer) -> Option<Resumed> {
-    let sessions = namespace.sessions().filter(|_| newcomer.lane.version == Version::V4)?;
-    let claim = Claim::of(newcomer.auth.as_ref())?;
-    let claimed = sessions.claim(&claim, &newcomer.lane, newcomer.handshake.identity().user.as_ref());
+fn resume(namespace: &Namespace, claim: &Claim, newcomer: &Newcomer) -> Option<Resumed> {
+    let sessions = namespace.sessions()?;
+    let user = newcomer.handshake.identity().user.as_ref();
+    let claimed = sessions.claim(namespace.name(), claim, &newcomer.lane, user);
     if let Some((socket, parted)) = claimed.ended {
-        // The client is here: that connection is dead, and does not know yet.
-        socket.finish(parted, Reason::TransportClose);
-        socket.lane().order(Order::Close(Reason::TransportClose));
+        dismiss(&socket, parted);
     }
     sessions.follow_up(namespace, &newcomer.runtime);
     claimed.resumed
+}
+
+/// The client is elsewhere: this connection is dead, and does not know yet.
+pub(crate) fn dismiss(socket: &Socket, parted: Parted) {
+    socket.finish(parted, Reason::TransportClose);
+    socket.lane().order(Order::Close(Reason::TransportClose));
 }
 
 fn admit(visit: &Visit, socket: &Socket, resumed: Option<&Resumed>) {

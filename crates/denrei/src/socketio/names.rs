@@ -60,7 +60,8 @@ impl std::borrow::Borrow<str> for SocketId {
 }
 
 /// The secret with which a client comes back to its session. Shown to nobody else.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub(crate) struct Pid(Arc<str>);
 
 impl Pid {

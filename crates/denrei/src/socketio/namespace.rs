@@ -19,12 +19,12 @@ use tokio::runtime::Handle;
 
 use crate::socketio::cluster::{Deed, Peers, Question, Replies, Reply};
 use crate::socketio::compat::Joined;
-use crate::socketio::emit::Packet;
+use crate::socketio::emit::{Flags, Packet};
 use crate::socketio::io::{Limits, WeakIo};
 use crate::socketio::listeners::{self, Handler, Listeners, OnAny, Run};
 use crate::socketio::names::HubRooms;
 use crate::socketio::namespace::table::Table;
-use crate::socketio::recovery::{Count, Sessions};
+use crate::socketio::recovery::{Count, Sessions, Shared};
 use crate::socketio::{
     Ack, Answer, Args, Broadcast, Compat, EmitError, ExpiredSession, Failure, FromArgs, Io, Listener, NodeAnswers,
     Outcome, Reason, Recovery, Socket, ToArgs, lock,
@@ -60,7 +60,7 @@ struct Inner {
     /// Clients that are about to join.
     visits: AtomicUsize,
     sessions: OnceLock<Sessions>,
-    recovery: OnceLock<(Recovery, Count)>,
+    recovery: OnceLock<Recovering>,
     share: Mutex<Option<Share>>,
     compat: OnceLock<Joined>,
 }
@@ -76,6 +76,14 @@ pub enum Share {
     Read,
     /// Hear it, and publish: sockets are told as if the application had emitted it.
     Publish,
+}
+
+/// How clients come back, of a namespace or of all that fit a pattern.
+#[derive(Clone)]
+struct Recovering {
+    config: Recovery,
+    count: Count,
+    log: Option<Arc<Shared>>,
 }
 
 pub(crate) type Middleware = Arc<dyn Fn(Socket) -> Run + Send + Sync>;
@@ -249,10 +257,17 @@ impl Namespace {
         self
     }
 
-    /// Lets clients that were cut off come back to what they missed. Off without this; call it before clients join. A
-    /// second call changes nothing.
+    /// Lets clients that were cut off come back to what they missed, on whichever node. Off without this; call it before
+    /// clients join, and behind [`Namespace::compat`]. A second call changes nothing.
+    ///
+    /// In a cluster what is emitted is appended to a log that the nodes share, and sent when it is there. A namespace that
+    /// is shared with servers of Node, or that a [function](Io::of_fn) makes, has no such log: there a client finds its
+    /// session on the node that it was on.
     pub fn recovery(&self, recovery: Recovery) -> &Self {
-        self.recovery_counted(recovery, Count::default());
+        let Inner { hub, io, .. } = &*self.0;
+        let shelf = io.upgrade().and_then(|io| io.shelf()).filter(|_| self.shared_as().is_none());
+        let log = shelf.and_then(|shelf| Shared::new(self, hub, shelf, recovery));
+        self.recover(Recovering { config: recovery, count: Count::default(), log });
         self
     }
 
@@ -329,7 +344,7 @@ impl Namespace {
             Kind::Alone(rooms) => (Some(rooms), None, Vec::new(), false),
             Kind::Child { rooms, parent, parts, passing } => (Some(rooms), Some(parent), parts, passing),
         };
-        let recovery = parent.as_ref().and_then(|parent| parent.0.recovery.get().cloned());
+        let recovering = parent.as_ref().and_then(|parent| parent.0.recovery.get().cloned());
         let compat = parent.as_ref().and_then(|parent| parent.0.compat.get().map(Joined::again));
         let namespace = Self(Arc::new(Inner {
             io,
@@ -353,8 +368,8 @@ impl Namespace {
             share: Mutex::default(),
             compat: OnceLock::new(),
         }));
-        if let Some((recovery, count)) = recovery {
-            namespace.recovery_counted(recovery, count);
+        if let Some(recovering) = recovering {
+            namespace.recover(recovering);
         }
         if let Some((compat, runtime)) = compat {
             namespace.join_servers(compat, runtime);
@@ -376,10 +391,17 @@ impl Namespace {
         self.0.compat.get()?.servers()
     }
 
-    fn recovery_counted(&self, recovery: Recovery, count: Count) {
-        if self.0.recovery.set((recovery, Arc::clone(&count))).is_ok() && self.0.rooms.is_some() {
-            self.0.sessions.get_or_init(|| Sessions::new(recovery, count));
+    fn recover(&self, recovering: Recovering) {
+        if self.0.recovery.set(recovering.clone()).is_ok() && self.0.rooms.is_some() {
+            let Recovering { config, count, log } = recovering;
+            self.0.sessions.get_or_init(|| Sessions::new(config, count, log));
         }
+    }
+
+    /// The log that an emit goes to so that clients can come back to it on any node; none where there is none, and for
+    /// what nobody comes back to.
+    pub(crate) fn shared_log(&self, flags: Flags) -> Option<&Arc<Shared>> {
+        self.0.recovery.get()?.log.as_ref().filter(|_| !flags.volatile && !flags.local)
     }
 
     /// What is shared; if nothing was said, what its pattern says.

@@ -7,8 +7,8 @@ use denrei_hub::{Hub, Listener, Word};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use crate::socketio::Io;
 use crate::socketio::cluster::{Deed, Peers, Question, Replies, Reply};
+use crate::socketio::{Io, recovery};
 
 const TELL: &str = "socketio.tell";
 const ASK: &str = "socketio.ask";
@@ -102,7 +102,7 @@ pub(crate) fn listeners(io: &Io) -> Vec<(&'static str, Listener)> {
             }
         });
     });
-    vec![(TELL, tell), (ASK, ask)]
+    vec![(TELL, tell), (ASK, ask), recovery::listener(io)]
 }
 
 fn encode(what: &impl Serialize) -> Option<Bytes> {

@@ -1,39 +1,45 @@
 //! Connection state recovery: a client that was cut off comes back to what it missed.
 //!
-//! A namespace that has it keeps one log in memory, which nobody else can reach: each emit that can be recovered is an
-//! entry in it, and the entry's position is the offset that every receiver is told, so that the event is still encoded
-//! once. A volatile event carries the offset of the entry before it.
+//! A namespace that has it keeps its newest emits in memory, where nobody else can reach them: each that can be recovered
+//! has a position, which is the offset that every receiver is told, so that the event is still encoded once. A volatile
+//! event carries the offset of the emit before it.
 //!
 //! What goes out in a namespace with recovery, and who comes and goes, is ordered by one lock ([`Sessions::kept`]): who
-//! comes back gets everything after its offset from the log, and what follows live, with nothing between.
+//! comes back gets everything after its offset from what is kept, and what follows live, with nothing between.
+//!
+//! On one node an emit is kept and sent in the same moment. Several nodes have one log ([`Shared`]): there it is appended
+//! first, and every node sends what it reads from it, in its order. So an offset means the same on each.
 
+mod entry;
 mod gone;
+mod record;
+mod ring;
+mod shared;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use denrei_hub::{
-    Class, Classes, Draft, Keep, Log, LogError, MemoryLimits, MemoryLog, Message, Name, Page, Position, RoomName, Seq,
-    Span, Window,
-};
+use denrei_hub::{Epoch, Message, Name, Position, RoomName, Seq, Window};
 use denrei_proto::socketio::Outgoing;
-use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use crate::app::now_ms;
-use crate::socketio::emit::{Packet, Targets};
+use crate::socketio::emit::{Flags, Packet, Targets};
 use crate::socketio::lane::Lane;
 use crate::socketio::listeners::{Handler, contained};
 use crate::socketio::names::Pid;
-pub(crate) use crate::socketio::recovery::gone::Count;
-use crate::socketio::recovery::gone::Gone;
 use crate::socketio::socket::Parted;
-use crate::socketio::{Args, Namespace, Reason, Socket, SocketId, lock, namespace};
+use crate::socketio::{Namespace, Reason, Socket, SocketId, lock, namespace};
+use entry::{Entry, Missed, weight};
+pub(crate) use gone::Count;
+use gone::Gone;
+pub(crate) use record::listener;
+use ring::Ring;
+pub(crate) use shared::Shared;
 
 /// Settings of connection state recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +83,7 @@ pub struct ExpiredSession {
 }
 
 /// What a client can come back to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Session {
     pub(crate) id: SocketId,
     pub(crate) pid: Pid,
@@ -93,14 +99,7 @@ pub(crate) struct Resumed {
     pub(crate) session: Session,
     missed: Vec<Missed>,
     /// Up to where.
-    place: Seq,
-}
-
-/// An event that a client has missed.
-struct Missed {
-    event: Name,
-    args: Args,
-    offset: Position,
+    place: Position,
 }
 
 /// What a client says about the session it had. Everything else in its `auth` is the application's.
@@ -133,69 +132,18 @@ impl Claim {
     }
 }
 
-/// An emit as it is kept.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Entry {
-    rooms: Option<Vec<Arc<str>>>,
-    except: Vec<Arc<str>>,
-    args: Bytes,
-    attachments: Vec<Bytes>,
-}
-
-impl Entry {
-    /// A draft of it; none when it is too much for the log's codec, which it never is.
-    pub(crate) fn draft(targets: &Targets, packet: &Packet) -> Option<Draft> {
-        let entry = Self {
-            rooms: targets.rooms.clone(),
-            except: targets.except.clone(),
-            args: packet.args.json().clone(),
-            attachments: packet.args.attachments().to_vec(),
-        };
-        Some(Draft {
-            room: log_room(),
-            event: packet.event.clone(),
-            payload: rmp_serde::to_vec(&entry).ok()?.into(),
-            from: None,
-            user: None,
-            id: None,
-            origin: 0,
-            timestamp: now_ms(),
-        })
-    }
-
-    /// Reads a message that is an entry; none when it is not for the session.
-    fn read(message: &Message, session: &Session) -> Option<Missed> {
-        let entry: Self = rmp_serde::from_slice(&message.payload).ok()?;
-        if !entry.is_for(session) {
-            return None;
-        }
-        let args = Args::new(entry.args, entry.attachments).ok()?;
-        Some(Missed { event: message.event.clone(), args, offset: message.position() })
-    }
-
-    fn is_for(&self, session: &Session) -> bool {
-        let within = |rooms: &[Arc<str>]| {
-            rooms.iter().any(|room| **room == *session.id.as_str() || session.rooms.contains(room))
-        };
-        self.rooms.as_deref().is_none_or(within) && !within(&self.except)
-    }
-}
-
-/// The one room of a namespace's own log.
-fn log_room() -> RoomName {
-    RoomName::parse("emits").expect("it is a name")
-}
-
 /// The recovery of a namespace.
 pub(crate) struct Sessions {
     config: Recovery,
-    log: Arc<dyn Log>,
+    /// What is kept: of this namespace, or of all that share a log.
+    emits: Arc<Mutex<Ring>>,
+    shared: Option<Arc<Shared>>,
     kept: Mutex<Kept>,
 }
 
 struct Kept {
-    /// Where the log stands.
-    head: Position,
+    /// Of the last emit that was sent; none until it is known where the shared log stands.
+    head: Option<Position>,
     /// Something that could not be kept was emitted here: whoever is not past it may miss it.
     hole: Option<Seq>,
     live: HashMap<Pid, Socket>,
@@ -206,72 +154,83 @@ struct Kept {
     expiring: bool,
 }
 
-impl Sessions {
+impl Recovery {
     /// Time for a lost connection to be noticed: what was sent before that is missed as well.
     const LATE: Duration = Duration::from_secs(60);
 
-    pub(crate) fn new(config: Recovery, count: Count) -> Self {
-        let age = config.max_disconnection + Self::LATE;
-        let mut classes = Classes::default();
-        let window = Window { events: config.events.max(1), age, bytes: config.bytes };
-        classes.set("live", Class { keep: Keep::Memory(window) });
-        let limits = MemoryLimits { rooms: 1, bytes: config.bytes };
-        let log: Arc<dyn Log> = Arc::new(MemoryLog::new(Arc::new(classes), limits));
-        let head = log.heads(vec![log_room()]).now_or_never().and_then(Result::ok).and_then(|mut heads| heads.pop());
+    fn window(&self) -> Window {
+        Window { events: self.events.max(1), age: self.max_disconnection + Self::LATE, bytes: self.bytes }
+    }
+}
+
+impl Sessions {
+    pub(crate) fn new(config: Recovery, count: Count, shared: Option<Arc<Shared>>) -> Self {
+        let emits = match &shared {
+            Some(shared) => Arc::clone(shared.emits()),
+            None => {
+                let beginning = Position { epoch: Epoch::random(), seq: Seq::ZERO };
+                Arc::new(Mutex::new(Ring::new(config.window(), Some(beginning))))
+            }
+        };
         let kept = Kept {
-            head: head.expect("a log in memory answers at once"),
+            head: lock(&emits).head().cloned(),
             hole: None,
             live: HashMap::new(),
             gone: Gone::new(config, count),
             lost: Vec::new(),
             expiring: false,
         };
-        Self { config, log, kept: Mutex::new(kept) }
+        Self { config, emits, shared, kept: Mutex::new(kept) }
     }
 
     pub(crate) fn config(&self) -> Recovery {
         self.config
     }
 
-    /// Keeps an emit, if it is one to be kept, and has it sent with the offset that goes with it.
-    pub(crate) fn emit(&self, draft: Option<Draft>, send: impl FnOnce(&Position)) {
+    /// Keeps an emit, if it is one to be kept, and has it sent with the offset that goes with it. In a shared log it was
+    /// kept already, or could not be.
+    pub(crate) fn emit(&self, targets: &Targets, packet: &Packet, flags: Flags, send: impl FnOnce(Option<&Position>)) {
+        let draft = match &self.shared {
+            None if !flags.volatile => Entry::draft(&own_log(), None, targets, packet, flags),
+            _ => None,
+        };
         let mut kept = lock(&self.kept);
-        if let Some(draft) = draft {
-            match self.append(draft) {
-                Ok(position) => kept.head = position,
-                Err(error) => {
-                    tracing::warn!(%error, "an event cannot be recovered");
-                    kept.hole = Some(kept.head.seq);
-                }
-            }
+        match draft {
+            Some(draft) => kept.head = lock(&self.emits).append(draft),
+            // In a cluster what concerns one node only is not kept.
+            None if flags.volatile || flags.local => {}
+            None => kept.hole = kept.head.as_ref().map(|head| head.seq),
         }
-        send(&kept.head);
+        send(kept.head.as_ref());
     }
 
-    fn append(&self, draft: Draft) -> Result<Position, LogError> {
-        let answer = Arc::new(OnceLock::new());
-        let tell = Arc::clone(&answer);
-        self.log.append(
-            draft,
-            Box::new(move |appended| {
-                // It is told once.
-                let _ = tell.set(appended.map(|appended| appended.message.position()));
-            }),
-        );
-        // A log in memory answers before `append` returns.
-        answer.get().cloned().unwrap_or_else(|| Err(LogError::Unavailable("the log did not answer".into())))
+    /// Sends what is kept at a place of the shared log.
+    pub(crate) fn deliver(&self, place: &Position, send: impl FnOnce(&Position)) {
+        let mut kept = lock(&self.kept);
+        kept.head = Some(place.clone());
+        send(place);
+    }
+
+    /// The shared log goes on at another place.
+    fn jump(&self, place: &Position) {
+        let mut kept = lock(&self.kept);
+        kept.head = Some(place.clone());
+        kept.hole = None;
     }
 
     /// Lets a client in that has not been here, or not for long enough.
     pub(crate) fn open(&self, socket: &Socket) -> bool {
         let mut kept = lock(&self.kept);
         let begun = kept.head.clone();
-        kept.open(socket, &begun)
+        let opened = kept.open(socket, begun.as_ref());
+        drop(kept);
+        self.changed(socket);
+        opened
     }
 
     /// Gives a client the session that it claims. That consumes it: the session is nobody else's after that, and a
     /// socket that still has it is ended, for the caller to finish. No session: the client begins anew.
-    pub(crate) fn claim(&self, claim: &Claim, lane: &Arc<Lane>, user: Option<&Name>) -> Claimed {
+    pub(crate) fn claim(&self, namespace: &str, claim: &Claim, lane: &Arc<Lane>, user: Option<&Name>) -> Claimed {
         let mut claimed = Claimed::default();
         let Some(pid) = claim.pid() else { return claimed };
         let mut kept = lock(&self.kept);
@@ -286,15 +245,16 @@ impl Sessions {
             return claimed;
         }
         let Some((session, in_time)) = kept.gone.take(pid) else { return claimed };
-        let from = claim.offset().ok().and_then(|offset| kept.resumes_at(offset, &session));
-        let place = kept.head.seq;
-        let Some(messages) = from.filter(|_| in_time).and_then(|from| self.messages(from, place)) else {
+        let from = claim.offset().ok().and_then(|offset| kept.resumes_at(offset, &session)).filter(|_| in_time);
+        let place = kept.head.clone();
+        let messages = from.zip(place).and_then(|(from, place)| Some((self.between(&from, place.seq)?, place)));
+        let Some((messages, place)) = messages else {
             kept.lost.push(session);
             return claimed;
         };
         drop(kept);
         // Not under the lock, which every emit takes.
-        let missed: Vec<_> = messages.iter().filter_map(|message| Entry::read(message, &session)).collect();
+        let missed = self.missed(&messages, namespace, &session);
         if weight(&missed) > lane.outbox.capacity() {
             // More than a connection may hold: it could not be sent.
             lock(&self.kept).lost.push(session);
@@ -309,46 +269,49 @@ impl Sessions {
     pub(crate) fn resume(&self, socket: &Socket, resumed: &Resumed) -> Option<bool> {
         let Resumed { session, missed, place } = resumed;
         let mut kept = lock(&self.kept);
-        if kept.hole.is_some_and(|hole| *place <= hole) {
+        if kept.hole.is_some_and(|hole| place.seq <= hole) {
             return None;
         }
-        let since = self.messages(*place, kept.head.seq)?;
-        let since: Vec<_> = since.iter().filter_map(|message| Entry::read(message, session)).collect();
+        let head = kept.head.clone()?;
+        let since = self.between(place, head.seq)?;
+        let path = socket.namespace().name();
+        let since = self.missed(&since, path, session);
         let lane = socket.lane();
         if weight(missed) + weight(&since) > lane.outbox.capacity() {
             return None;
         }
-        let path = socket.namespace().name();
         for Missed { event, args, offset } in missed.iter().chain(&since) {
             lane.push(&Outgoing::event(path, None, event.as_str(), args, Some(&offset.to_string())));
         }
         // Where it begins is in the socket already: where its session began.
-        let head = kept.head.clone();
-        Some(kept.open(socket, &head))
+        let opened = kept.open(socket, Some(&head));
+        drop(kept);
+        self.changed(socket);
+        Some(opened)
     }
 
-    /// What was kept after a number; none when that is not whole any more.
-    fn messages(&self, from: Seq, head: Seq) -> Option<Vec<Arc<Message>>> {
-        let (mut messages, mut place) = (Vec::new(), from);
-        while place < head {
-            let page = self.page(place)?;
-            if page.messages.first()?.seq != place.next() {
-                return None;
-            }
-            place = page.messages.last()?.seq;
-            messages.extend(page.messages);
-        }
-        Some(messages)
+    fn between(&self, after: &Position, upto: Seq) -> Option<Vec<Arc<Message>>> {
+        lock(&self.emits).between(after, upto)
     }
 
-    fn page(&self, after: Seq) -> Option<Page> {
-        // A log in memory answers at once; one that does not cannot be read under the lock.
-        self.log.read(&log_room(), Span::After(after, 1000)).now_or_never()?.ok()
+    fn missed(&self, messages: &[Arc<Message>], namespace: &str, session: &Session) -> Vec<Missed> {
+        messages.iter().filter_map(|message| Entry::missed(message, namespace, session)).collect()
     }
 
     /// Changes the session of a socket that has left; false if its client cannot come back, or has.
     pub(crate) fn amend(&self, socket: &Socket, change: impl FnOnce(&mut Session)) -> bool {
-        socket.pid().is_some_and(|pid| lock(&self.kept).gone.amend(pid.as_str(), change))
+        let amended = socket.pid().is_some_and(|pid| lock(&self.kept).gone.amend(pid.as_str(), change));
+        if amended {
+            self.changed(socket);
+        }
+        amended
+    }
+
+    /// What a socket's client would come back to has changed.
+    pub(crate) fn changed(&self, socket: &Socket) {
+        if let (Some(shared), Some(pid)) = (&self.shared, socket.pid()) {
+            shared.records().changed(pid, socket.namespace());
+        }
     }
 
     /// Takes a socket out of its namespace, and keeps its session if its client may come back.
@@ -365,16 +328,29 @@ impl Sessions {
         {
             kept.live.remove(pid);
         }
-        if let Some(session) = parted.session.take().filter(|_| reason.is_recoverable()) {
-            kept.gone.keep(session, &mut kept.lost);
+        match parted.session.take() {
+            Some(session) if reason.is_recoverable() => {
+                kept.gone.keep(session, &mut kept.lost);
+                self.changed(socket);
+            }
+            Some(session) => self.ended(&session),
+            None => {}
         }
         Some(parted)
+    }
+
+    /// Nobody comes back to a session.
+    fn ended(&self, session: &Session) {
+        if let Some(shared) = &self.shared {
+            shared.records().ended(&session.pid);
+        }
     }
 
     /// Sees to it that the application hears of sessions that are lost, now or when their time is over.
     pub(crate) fn follow_up(&self, namespace: &Namespace, runtime: &Handle) {
         let mut kept = lock(&self.kept);
         let lost = std::mem::take(&mut kept.lost);
+        lost.iter().for_each(|session| self.ended(session));
         if !lost.is_empty() {
             let namespace = namespace.clone();
             runtime.spawn(async move { tell_expired(&namespace, lost).await });
@@ -389,6 +365,7 @@ impl Sessions {
         let mut kept = lock(&self.kept);
         let (expired, next) = kept.gone.expire(Instant::now());
         kept.expiring = next.is_some();
+        expired.iter().for_each(|session| self.ended(session));
         (expired, next)
     }
 
@@ -396,6 +373,82 @@ impl Sessions {
     pub(crate) fn is_waiting(&self) -> bool {
         !lock(&self.kept).gone.is_empty()
     }
+}
+
+/// Gets what other nodes have.
+impl Sessions {
+    /// Whether a client can be let in at once.
+    pub(crate) fn is_prepared(&self, claim: Option<&Claim>) -> bool {
+        self.shared.as_ref().is_none_or(|shared| claim.is_none() && shared.place().is_some())
+    }
+
+    /// Sees to what it takes to let a client in: that it is known where the shared log stands, that the session which it
+    /// claims is here, and what it has seen already as well. What does not come in time is not there.
+    /// On the runtime of a connection.
+    pub(crate) async fn prepare(&self, namespace: &Namespace, claim: Option<&Claim>, user: Option<&Name>) {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        let Some(shared) = &self.shared else { return };
+        shared.start(&Handle::current());
+        let seen = async {
+            shared.reach(None).await;
+            let Some(claim) = claim else { return };
+            if let Some(pid) = claim.pid()
+                && !self.has(pid)
+                && let Some(session) = shared.records().take_over(pid, namespace, user).await
+            {
+                self.adopt(session, namespace);
+            }
+            if let Ok(Some(offset)) = claim.offset() {
+                shared.reach(Some(&offset)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, seen).await.is_err() {
+            tracing::debug!(namespace = namespace.name(), "the shared log is behind, or cannot be read");
+        }
+    }
+
+    fn has(&self, pid: &str) -> bool {
+        let kept = lock(&self.kept);
+        kept.live.contains_key(pid) || kept.gone.get(pid).is_some()
+    }
+
+    /// Keeps a session that another node has had.
+    fn adopt(&self, session: Session, namespace: &Namespace) {
+        if let Some(shared) = &self.shared {
+            shared.records().changed(&session.pid, namespace);
+        }
+        let mut kept = lock(&self.kept);
+        let Kept { gone, lost, .. } = &mut *kept;
+        gone.keep(session, lost);
+    }
+
+    /// Gives another node the session that a client has come to it with, and ends the socket that still has it.
+    fn hand_over(&self, pid: &str) -> (Option<Session>, Option<(Socket, Parted)>) {
+        let mut kept = lock(&self.kept);
+        let ended = kept.live.get(pid).cloned().and_then(|socket| {
+            let parted = self.part_within(&mut kept, &socket, Reason::TransportClose)?;
+            Some((socket, parted))
+        });
+        (kept.gone.take(pid).filter(|(_, in_time)| *in_time).map(|(session, _)| session), ended)
+    }
+
+    /// What a client would come back to, and whether it is there now.
+    fn session(&self, pid: &Pid) -> Option<(Session, bool)> {
+        let kept = lock(&self.kept);
+        match kept.live.get(pid) {
+            Some(socket) => Some((socket.session()?, true)),
+            None => Some((kept.gone.get(pid.as_str())?.clone(), false)),
+        }
+    }
+
+    fn live(&self) -> Vec<Pid> {
+        lock(&self.kept).live.keys().cloned().collect()
+    }
+}
+
+/// The log of a namespace whose emits concern nobody else.
+fn own_log() -> RoomName {
+    RoomName::parse("emits").expect("it is a name")
 }
 
 /// What became of a claim.
@@ -407,22 +460,23 @@ pub(crate) struct Claimed {
 }
 
 impl Kept {
-    fn open(&mut self, socket: &Socket, begun: &Position) -> bool {
-        let opened = socket.open(Some(begun));
+    fn open(&mut self, socket: &Socket, begun: Option<&Position>) -> bool {
+        let opened = socket.open(begun);
         if opened && let Some(pid) = socket.pid() {
             self.live.insert(pid.clone(), socket.clone());
         }
         opened
     }
 
-    /// The number after which a client has missed everything; none when that cannot be told.
-    fn resumes_at(&self, offset: Option<Position>, session: &Session) -> Option<Seq> {
+    /// The place after which a client has missed everything; none when that cannot be told.
+    fn resumes_at(&self, offset: Option<Position>, session: &Session) -> Option<Position> {
         let begun = &session.begun;
-        let seen = offset.unwrap_or_else(|| begun.clone());
-        let after = seen.seq.max(begun.seq);
-        let known = seen.epoch == self.head.epoch && after <= self.head.seq;
+        let Position { epoch, seq } = offset.unwrap_or_else(|| begun.clone());
+        let after = if epoch == begun.epoch { seq.max(begun.seq) } else { seq };
+        let head = self.head.as_ref()?;
+        let known = epoch == head.epoch && after <= head.seq;
         let whole = self.hole.is_none_or(|hole| hole < after);
-        (known && whole).then_some(after)
+        (known && whole).then_some(Position { epoch, seq: after })
     }
 }
 
@@ -444,15 +498,6 @@ fn bytes_of(value: &Value) -> usize {
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
     };
     held + size_of::<Value>()
-}
-
-/// About how many bytes events are on their way.
-fn weight(missed: &[Missed]) -> usize {
-    let weight = |missed: &Missed| {
-        let attached: usize = missed.args.attachments().iter().map(|data| data.len() + 16).sum();
-        missed.event.as_str().len() + missed.args.json().len() + attached + 128
-    };
-    missed.iter().map(weight).sum()
 }
 
 /// Waits for the deadlines of a namespace's sessions, for as long as there are any.

@@ -147,7 +147,7 @@ impl Socket {
 
     /// What the application keeps with the socket.
     pub fn data(&self) -> Data<'_> {
-        Data::new(&self.0.data, self.0.handshake.identity())
+        Data::new(self, &self.0.data, self.0.handshake.identity())
     }
 
     /// What was given to [`Io::provide`](crate::socketio::Io::provide).
@@ -223,7 +223,16 @@ impl Socket {
             state.rooms.reserve_exact(more);
         }
         state.rooms.push(place);
+        drop((state, table));
+        self.changed();
         Ok(())
+    }
+
+    /// What its client would come back to has changed.
+    pub(crate) fn changed(&self) {
+        if let Some(sessions) = self.0.namespace.sessions() {
+            sessions.changed(self);
+        }
     }
 
     /// Leaves a room. Nothing happens if it is not in it; nobody leaves the room of its own id.
@@ -236,6 +245,9 @@ impl Socket {
             table.leave(reader.room(), self.0.key);
         }
         drop((state, table));
+        if left.is_some() {
+            self.changed();
+        }
         self.amend(|rooms| rooms.retain(|known| **known != *room));
     }
 

@@ -10,7 +10,6 @@ use denrei_proto::socketio::Outgoing;
 use crate::app::now_ms;
 use crate::socketio::emit::{By, Flags, Packet, Targets};
 use crate::socketio::listeners::Handler;
-use crate::socketio::recovery::Entry;
 use crate::socketio::{Namespace, Socket, SocketId};
 use crate::wires::{self, EMITS};
 
@@ -18,30 +17,37 @@ impl Namespace {
     /// Sends an event to whom it is for.
     pub(crate) fn broadcast_to(&self, targets: &Targets, packet: &Packet, flags: Flags) {
         self.tell_outgoing(packet, || self.members(targets));
-        let send = |offset: Option<&Position>| {
-            if let Some(socket) = targets.single().and_then(|id| self.socket(id)) {
-                return self.hand(&socket, packet, None, offset, flags);
-            }
-            let audience = self.audience(targets);
-            if let Some(room) =
-                audience.rooms.first().or_else(|| (!audience.connections.is_empty()).then(|| self.rooms().all()))
-            {
-                // Who emits in a room of their own is whom the message is from: see `Hub::scatter`.
-                let origin = match *audience.except_connections {
-                    [connection] if packet.by.origin == 0 => connection,
-                    _ => packet.by.origin,
-                };
-                let message = message(room, packet, origin, None, offset, flags);
-                self.0.hub.scatter(audience, &message);
-            }
-        };
         match self.sessions() {
             Some(sessions) => {
-                let draft = (!flags.volatile).then(|| Entry::draft(targets, packet)).flatten();
-                sessions.emit(draft, |offset| send(Some(offset)));
+                sessions.emit(targets, packet, flags, |offset| self.scatter(targets, packet, flags, offset));
             }
-            None => send(None),
+            None => self.scatter(targets, packet, flags, None),
         }
+    }
+
+    fn scatter(&self, targets: &Targets, packet: &Packet, flags: Flags, offset: Option<&Position>) {
+        if let Some(socket) = targets.single().and_then(|id| self.socket(id)) {
+            return self.hand(&socket, packet, None, offset, flags);
+        }
+        let audience = self.audience(targets);
+        if let Some(room) =
+            audience.rooms.first().or_else(|| (!audience.connections.is_empty()).then(|| self.rooms().all()))
+        {
+            // Who emits in a room of their own is whom the message is from: see `Hub::scatter`.
+            let origin = match *audience.except_connections {
+                [connection] if packet.by.origin == 0 => connection,
+                _ => packet.by.origin,
+            };
+            let message = message(room, packet, origin, None, offset, flags);
+            self.0.hub.scatter(audience, &message);
+        }
+    }
+
+    /// Sends what all nodes have in their log at a place to those on this one whom it is for.
+    pub(crate) fn deliver(&self, targets: &Targets, packet: &Packet, flags: Flags, place: &Position) {
+        let Some(sessions) = self.sessions() else { return };
+        self.tell_outgoing(packet, || self.members(targets));
+        sessions.deliver(place, |offset| self.scatter(targets, packet, flags, Some(offset)));
     }
 
     /// A client of another protocol publishes to a room, or to everybody.
@@ -61,20 +67,23 @@ impl Namespace {
 
     /// Sends one socket an event.
     pub(crate) fn tell(&self, socket: &Socket, packet: &Packet, ack: Option<u64>, flags: Flags) {
-        if socket.has_left() {
-            if ack.is_none() && socket.may_return() {
-                // For when its client is back.
-                self.broadcast_to(&Targets::one(socket.id()), packet, flags);
-            }
+        let log = self.shared_log(flags).filter(|_| ack.is_none());
+        if socket.has_left() && (ack.is_some() || !socket.may_return()) {
             return;
+        }
+        let targets = Targets::one(socket.id());
+        if let Some(log) = log {
+            return log.publish(self, &targets, packet, flags);
+        }
+        if socket.has_left() {
+            // For when its client is back.
+            return self.broadcast_to(&targets, packet, flags);
         }
         self.tell_outgoing(packet, || vec![socket.clone()]);
         match self.sessions().filter(|_| ack.is_none()) {
-            Some(sessions) => {
-                let targets = Targets::one(socket.id());
-                let draft = (!flags.volatile).then(|| Entry::draft(&targets, packet)).flatten();
-                sessions.emit(draft, |offset| self.hand(socket, packet, None, Some(offset), flags));
-            }
+            Some(sessions) => sessions.emit(&targets, packet, flags, |offset| {
+                self.hand(socket, packet, None, offset, flags);
+            }),
             None => self.hand(socket, packet, ack, None, flags),
         }
     }

@@ -138,17 +138,26 @@ impl Socket {
             Place::Named(_) => None,
         });
         let readers = readers.chain(state.all.take()).collect();
-        let session = self.0.pid.clone().zip(state.begun.clone()).filter(|_| was_connected || self.0.recovered).map(
-            |(pid, begun)| Session {
-                id: self.id().clone(),
-                pid,
-                rooms: names,
-                data: self.0.data.to_map(),
-                begun,
-                user: self.0.handshake.identity().user.clone(),
-            },
-        );
+        let session = self.session_of(&state, names).filter(|_| was_connected || self.0.recovered);
         Some(Parted { was_connected, _readers: readers, session })
+    }
+
+    /// What its client would come back to if it were cut off now.
+    pub(crate) fn session(&self) -> Option<Session> {
+        let state = lock(&self.0.state);
+        let names = self.places(&state).map(Arc::from).collect();
+        self.session_of(&state, names).filter(|_| state.phase == Phase::Connected)
+    }
+
+    fn session_of(&self, state: &State, rooms: Vec<Arc<str>>) -> Option<Session> {
+        Some(Session {
+            id: self.id().clone(),
+            pid: self.0.pid.clone()?,
+            rooms,
+            data: self.0.data.to_map(),
+            begun: state.begun.clone()?,
+            user: self.0.handshake.identity().user.clone(),
+        })
     }
 
     /// What follows on [`Socket::take_out`], outside of all locks.

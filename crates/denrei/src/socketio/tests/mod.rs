@@ -8,6 +8,7 @@ mod events;
 mod leaving;
 mod namespaces;
 mod recovery;
+mod recovery_nodes;
 mod rooms;
 
 use std::collections::HashMap;

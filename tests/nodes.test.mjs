@@ -283,3 +283,23 @@ async function publishOn(broker, channel, text) {
   if (broker.constructor.name === 'Redis') await broker.ask('PUBLISH', channel, text);
   else await broker.publish(channel, text);
 }
+
+test('a node that is cut off from the bus ends the reading of who was sent away, and the others read on', async (t) => {
+  const nodes = await Nodes.start({ count: 2, bus: 'redis', store: 'postgres', link: true, config: '[cluster]\nlease_ms = 3000\n' });
+  t.after(() => nodes.close());
+  const [one, two] = nodes.servers;
+  const room = named('').replace(/^:/, '');
+  const [a, b, c] = await Promise.all([User.of(one, 'alice'), User.of(two, 'bob'), User.of(two, 'carol')]);
+  for (const user of [a, b, c]) await user.join(room);
+  const [bob, carol] = [await b.client(), await c.client()];
+  t.after(() => [bob, carol].forEach((client) => client.close()));
+  for (const client of [bob, carol]) await client.ask('openRoom', room);
+  nodes.links[1].cut();
+  await a.do('DELETE', `/api/chat/rooms/${room}/members/bob`);
+  await a.say(room, 'he has gone');
+  // Its node finds in the database what the bus did not tell.
+  const heard = await within(20_000, carol.event('message'), 'the message behind the kick');
+  assert.equal(heard[0].text, 'he has gone');
+  await bob.event('userLeft');
+  assert.ok(!bob.inbox.items.some(({ event: name }) => name === 'message'), 'he reads no more');
+});

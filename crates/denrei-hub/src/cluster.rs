@@ -80,6 +80,21 @@ pub(crate) enum NodeMessage {
     Answered { from: Name, number: u64, bytes: Bytes },
 }
 
+impl NodeMessage {
+    /// Whether connections are written to because of it.
+    pub(crate) fn is_written(&self) -> bool {
+        match self {
+            Self::Published(_) | Self::Told { .. } | Self::Asked { .. } | Self::Direct { .. } => true,
+            Self::Heads(_)
+            | Self::Expelled(..)
+            | Self::Rewritten(_)
+            | Self::Alive(_)
+            | Self::Bye(_)
+            | Self::Answered { .. } => false,
+        }
+    }
+}
+
 /// Whom a message is for that belongs to no room.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Whom {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 
@@ -27,6 +28,21 @@ impl Hub {
     /// Keeps house until the task is dropped: lets go of what is past its window, hears the other nodes, finds what
     /// the bus has lost and reads it from the log.
     pub async fn run(self) {
+        let lost = Notify::new();
+        // Apart, so that readers who are slow to be written to hold back neither signs of life nor what is read.
+        tokio::join!(self.hear_all(&lost), self.keep(&lost));
+    }
+
+    async fn hear_all(&self, lost: &Notify) {
+        loop {
+            match self.0.inbound().await {
+                Inbound::Message(_, bytes) => self.hear(&bytes).await,
+                Inbound::Lost => lost.notify_one(),
+            }
+        }
+    }
+
+    async fn keep(&self, lost: &Notify) {
         let mut sweep = steady(Duration::from_secs(5));
         let mut compare = steady(Self::COMPARE);
         let mut beat = steady(Duration::from_secs(1));
@@ -43,10 +59,7 @@ impl Hub {
                     }
                 }
                 Some(_) = reading.join_next() => {}
-                inbound = self.0.inbound() => match inbound {
-                    Inbound::Message(_, bytes) => self.hear(&bytes).await,
-                    Inbound::Lost => compare.reset_immediately(),
-                },
+                () = lost.notified() => compare.reset_immediately(),
                 _ = compare.tick(), if clustered && comparing.as_ref().is_none_or(AbortHandle::is_finished) => {
                     comparing = Some(reading.spawn(compare_heads(Arc::clone(&self.0))));
                 }
@@ -75,11 +88,11 @@ impl Hub {
         let Some(message) = cluster::decode(bytes) else {
             return tracing::debug!(bytes = bytes.len(), "a message from another node could not be read");
         };
+        if message.is_written() {
+            self.relieved().await;
+        }
         match message {
-            NodeMessage::Published(message) => {
-                self.relieved().await;
-                self.0.accept(&message);
-            }
+            NodeMessage::Published(message) => self.0.accept(&message),
             NodeMessage::Heads(heads) => {
                 for (name, head) in heads {
                     if let Some(room) = self.0.find(&name) {
@@ -117,8 +130,10 @@ async fn catch_up(hub: Hub, room: Arc<Room>) {
     tokio::time::sleep(patience).await;
     while let Some(after) = room.lacks() {
         hub.relieved().await;
+        // A broker that comes back has something for every room.
+        let _turn = hub.0.readings.acquire().await;
         let further = match log.read(&room.name, Span::After(after, 256)).await {
-            Ok(page) => room.fill(&page, &hub.0.shards),
+            Ok(page) => room.fill(&page, &hub.0.reach),
             Err(error) => {
                 tracing::debug!(%error, failures, "a room could not be brought up from its log");
                 room.doubt();
@@ -162,31 +177,40 @@ async fn let_go(store: Arc<dyn Log>, rooms: Retained, age: Duration) {
     }
 }
 
-/// Compares the heads of rooms with readers with the log, in batches: finds a lost last message, also when its
-/// publisher died between commit and bus. Before that, subscribes to what the bus would not take earlier.
+/// Compares the heads of rooms with readers with their logs: finds a lost last message, also when its publisher died
+/// between commit and bus. Beside that, subscribes to what the bus would not take earlier. None waits for the others: the
+/// store is there when the broker is away.
 async fn compare_heads(inner: Arc<Inner>) {
-    if let Some(cluster) = &inner.cluster {
-        cluster.hears(&Subject::Node(cluster.node.id.clone())).await;
-        cluster.hears(&Subject::Nodes).await;
-        // Those that nobody else is interested in any more would only gather here.
-        lock(&inner.deaf).retain(|interest| interest.room.lock().interest > 1);
-        while let Some(interest) = { lock(&inner.deaf).pop() } {
-            if !cluster.hears(&Subject::Room(interest.room.name.clone())).await {
-                lock(&inner.deaf).push(interest);
-                break;
-            }
-        }
-    }
     let mut rooms = inner.present();
     rooms.retain(|room| room.started.initialized());
-    for log in [Some(&inner.memory), inner.store.as_ref()].into_iter().flatten() {
-        let theirs: Vec<_> =
-            rooms.iter().filter(|room| room.log.as_ref().is_some_and(|l| Arc::ptr_eq(l, log))).collect();
-        for batch in theirs.chunks(500) {
-            match log.heads(batch.iter().map(|room| room.name.clone()).collect()).await {
-                Ok(heads) => batch.iter().zip(&heads).for_each(|(room, head)| inner.compare(room, head)),
-                Err(error) => tracing::debug!(%error, "heads could not be compared with the log"),
-            }
+    let store = async {
+        if let Some(store) = &inner.store {
+            compare_with(&inner, &rooms, store).await;
+        }
+    };
+    tokio::join!(listen_again(&inner), compare_with(&inner, &rooms, &inner.memory), store);
+}
+
+async fn listen_again(inner: &Arc<Inner>) {
+    let Some(cluster) = &inner.cluster else { return };
+    cluster.hears(&Subject::Node(cluster.node.id.clone())).await;
+    cluster.hears(&Subject::Nodes).await;
+    // Those that nobody else is interested in any more would only gather here.
+    lock(&inner.deaf).retain(|interest| interest.room.lock().interest > 1);
+    while let Some(interest) = { lock(&inner.deaf).pop() } {
+        if !cluster.hears(&Subject::Room(interest.room.name.clone())).await {
+            lock(&inner.deaf).push(interest);
+            break;
+        }
+    }
+}
+
+async fn compare_with(inner: &Arc<Inner>, rooms: &[Arc<Room>], log: &Arc<dyn Log>) {
+    let theirs: Vec<_> = rooms.iter().filter(|room| room.log.as_ref().is_some_and(|l| Arc::ptr_eq(l, log))).collect();
+    for batch in theirs.chunks(500) {
+        match log.heads(batch.iter().map(|room| room.name.clone()).collect()).await {
+            Ok(heads) => batch.iter().zip(&heads).for_each(|(room, head)| inner.compare(room, head)),
+            Err(error) => tracing::debug!(%error, "heads could not be compared with the log"),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::bus::{Bus, Subject};
 use crate::class::{Class, Classes, Keep};
@@ -20,7 +20,7 @@ use crate::message::{Dialect, Draft, Encoders, Message, Wire};
 use crate::outbox::{Outbox, OutboxLimits};
 use crate::reader::{Interest, Reader, Watch};
 use crate::registry::Registry;
-use crate::room::{Accepted, ReaderKey, Room, RoomKey};
+use crate::room::{Accepted, Expels, Reach, ReaderKey, Room, RoomKey};
 use crate::seat::Seat;
 use crate::shard::{Command, Shard, ShardHandle, Targets};
 use crate::tail::Tails;
@@ -48,6 +48,9 @@ pub struct HubConfig {
     pub node: Node,
     /// A node that was not heard for so long counts as gone; default 60 s.
     pub lease: Duration,
+    /// Whose reading of its room ends behind a message, on whichever node and however late that hears it; none means
+    /// nobody's.
+    pub expels: Option<Expels>,
 }
 
 impl Default for HubConfig {
@@ -60,6 +63,7 @@ impl Default for HubConfig {
             shards: 1,
             node: Node::default(),
             lease: Duration::from_secs(60),
+            expels: None,
         }
     }
 }
@@ -109,22 +113,26 @@ pub(crate) struct Inner {
     pub(crate) node: Node,
     pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) leases: Arc<dyn Leases>,
-    pub(crate) shards: Vec<ShardHandle>,
+    pub(crate) reach: Reach,
     pub(crate) outbox: OutboxLimits,
     pub(crate) tails: Arc<Tails>,
     pub(crate) rooms: [Mutex<Map<RoomName, Arc<Room>>>; 64],
     pub(crate) hasher: foldhash::fast::RandomState,
     pub(crate) room_count: AtomicUsize,
     pub(crate) numbers: AtomicU64,
-    pub(crate) registry: Registry,
     pub(crate) encoders: Encoders,
     pub(crate) unnumbered: Position,
     /// Rooms that miss messages, on their way to [`Hub::run`]. Each is in it once, see `catching_up`.
     pub(crate) missing: Mutex<Vec<Arc<Room>>>,
     pub(crate) missed: Notify,
+    /// Bounds how many of them are read at the same time.
+    pub(crate) readings: Semaphore,
     /// Rooms that the bus would not subscribe to, until it does.
     pub(crate) deaf: Mutex<Vec<Interest>>,
 }
+
+/// Rooms that are read from the log at the same time, because they miss something.
+const READINGS: usize = 64;
 
 impl Hub {
     /// A hub and its shards. Spawn [`Shard::run`] of each on the runtime that serves its connections, and
@@ -141,18 +149,18 @@ impl Hub {
             cluster: backends.bus.map(|bus| Arc::new(Cluster::new(config.node.clone(), config.lease, bus))),
             node: config.node,
             leases: backends.leases.unwrap_or_else(|| Arc::new(LocalLeases::default())),
-            shards,
+            reach: Reach { shards, registry: Registry::default(), expels: config.expels },
             outbox: config.outbox,
             tails: Arc::new(Tails::new(config.tails)),
             rooms: std::array::from_fn(|_| Mutex::default()),
             hasher: foldhash::fast::RandomState::default(),
             room_count: AtomicUsize::new(0),
             numbers: AtomicU64::new(0),
-            registry: Registry::default(),
             encoders,
             unnumbered: Position { epoch: Epoch::none(), seq: Seq::ZERO },
             missing: Mutex::default(),
             missed: Notify::new(),
+            readings: Semaphore::new(READINGS),
             deaf: Mutex::default(),
         };
         (Self(Arc::new(inner)), workers)
@@ -241,12 +249,12 @@ impl Hub {
 
     /// Whether a shard has too much to do.
     pub fn is_pressed(&self) -> bool {
-        self.0.shards.iter().any(ShardHandle::is_pressed)
+        self.0.reach.shards.iter().any(ShardHandle::is_pressed)
     }
 
     /// Waits while the shards have too much to do. Whoever takes messages in calls this first.
     pub async fn relieved(&self) {
-        for shard in &self.0.shards {
+        for shard in &self.0.reach.shards {
             shard.relieved().await;
         }
     }
@@ -284,14 +292,14 @@ impl Hub {
 
     /// The shard with the fewest connections.
     pub fn shard(&self) -> &ShardHandle {
-        let least = self.0.shards.iter().min_by_key(|shard| shard.connections());
+        let least = self.0.reach.shards.iter().min_by_key(|shard| shard.connections());
         least.expect("a hub has at least one shard")
     }
 
     /// Makes a connection known: to those who send to it directly, and to its shard, which reminds it of its
     /// heartbeat every `period` seconds.
     pub fn enter(&self, outbox: Arc<Outbox>, user: Option<Name>, period: u32) -> Seat {
-        self.0.registry.add(&outbox);
+        self.0.reach.registry.add(&outbox);
         outbox.shard().enter(&outbox, period);
         Seat::new(self.clone(), outbox, user)
     }
@@ -376,7 +384,7 @@ impl Hub {
         if targets.rooms.is_empty() && targets.connections.is_empty() {
             return;
         }
-        for shard in &self.0.shards {
+        for shard in &self.0.reach.shards {
             shard.send(Command::Scatter(Arc::clone(&targets), Arc::clone(message)));
         }
     }
@@ -398,14 +406,14 @@ impl Hub {
 
     /// Tells every connection that the server is about to stop.
     pub fn shutdown(&self) {
-        for shard in &self.0.shards {
+        for shard in &self.0.reach.shards {
             shard.send(Command::Shutdown);
         }
     }
 
     /// Connections of this node.
     pub fn connections(&self) -> usize {
-        self.0.shards.iter().map(ShardHandle::connections).sum()
+        self.0.reach.shards.iter().map(ShardHandle::connections).sum()
     }
 
     /// Rooms with readers or waiters on this node, but for those of classes `sys` and `emits`, which the server itself reads.
@@ -443,7 +451,7 @@ impl Hub {
             Entry::Vacant(entry) => {
                 self.0.room_count.fetch_add(counted(name), Ordering::Relaxed);
                 let key = RoomKey(self.0.number());
-                let room = Room::new(name.clone(), key, log, hold, self.0.shards.len(), &self.0.tails);
+                let room = Room::new(name.clone(), key, log, hold, self.0.reach.shards.len(), &self.0.tails);
                 Arc::clone(entry.insert(Arc::new(room)))
             }
         };
@@ -464,7 +472,7 @@ impl Hub {
         if let Some(log) = &room.log {
             let heads = log.heads(vec![room.name.clone()]).await?;
             let head = heads.into_iter().next().ok_or_else(|| LogError::Unavailable("no head was read".into()))?;
-            if room.start(head, &self.0.shards) == Accepted::Missing {
+            if room.start(head, &self.0.reach) == Accepted::Missing {
                 self.0.miss(room);
             }
         }
@@ -487,7 +495,7 @@ impl Inner {
 
     pub(crate) fn accept(self: &Arc<Self>, message: &Arc<Message>) {
         if let Some(room) = self.find(&message.room)
-            && room.accept(message, &self.shards) == Accepted::Missing
+            && room.accept(message, &self.reach) == Accepted::Missing
         {
             self.miss(&room);
         }

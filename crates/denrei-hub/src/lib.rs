@@ -63,7 +63,7 @@ pub use memory::{MemoryLimits, MemoryLog};
 pub use message::{Dialect, Draft, Emit, Encode, Encoders, Kind, Message, Wire};
 pub use outbox::{Ended, Notice, Outbox, OutboxLimits, Translate};
 pub use reader::{Reader, Watch};
-pub use room::ReaderKey;
+pub use room::{Expels, ReaderKey};
 pub use seat::Seat;
 pub use shard::{Shard, ShardHandle};
 pub use shelf::{LocalShelf, Shelf, Shelving};

@@ -12,17 +12,16 @@ use crate::hub::Hub;
 use crate::ids::{ClientId, Name, RoomName};
 use crate::message::{Dialect, Message};
 use crate::outbox::{Notice, Outbox};
-use crate::shard::Command;
 
 impl Hub {
     /// Sends one connection a message that belongs to no room; false when it is not connected here, or too slow.
     pub fn direct(&self, client: &str, message: &Message) -> bool {
-        self.0.registry.client(client).is_some_and(|outbox| self.offer(&outbox, message))
+        self.0.reach.registry.client(client).is_some_and(|outbox| self.offer(&outbox, message))
     }
 
     /// The same for every connection of a user; how many it reached.
     pub fn direct_to_user(&self, user: &Name, message: &Message) -> usize {
-        self.0.registry.user(user).iter().filter(|outbox| self.offer(outbox, message)).count()
+        self.0.reach.registry.user(user).iter().filter(|outbox| self.offer(outbox, message)).count()
     }
 
     /// Sends a message to a client, wherever it is; whether it was there. It goes out when this is called.
@@ -82,8 +81,8 @@ impl Hub {
     /// Has the connections of a user, or all, told [`Notice::Due`].
     pub fn remind(&self, user: Option<&Name>) {
         let theirs = match user {
-            Some(user) => self.0.registry.user(user),
-            None => self.0.registry.everybody(),
+            Some(user) => self.0.reach.registry.user(user),
+            None => self.0.reach.registry.everybody(),
         };
         theirs.iter().for_each(|outbox| outbox.notify(Notice::Due));
     }
@@ -99,24 +98,22 @@ impl Hub {
 
     pub(crate) fn show_out(&self, user: &Name, room: &RoomName) {
         let Some(room) = self.0.find(room) else { return };
-        for outbox in self.0.registry.user(user) {
-            outbox.shard().send(Command::Expel(room.key, outbox.number()));
-        }
+        self.0.reach.expel(room.key, user);
     }
 
     /// Users whose connections have changed since the last call: for whom it concerns who is there.
     pub fn comings_and_goings(&self) -> impl Iterator<Item = Name> + use<> {
-        self.0.registry.changed().into_iter()
+        self.0.reach.registry.changed().into_iter()
     }
 
     /// The numbers of a user's connections.
     pub fn connections_of(&self, user: &Name) -> Vec<u64> {
-        self.0.registry.user(user).iter().map(|outbox| outbox.number()).collect()
+        self.0.reach.registry.user(user).iter().map(|outbox| outbox.number()).collect()
     }
 
     /// Whether a client is connected here.
     pub fn is_connected(&self, client: &str) -> bool {
-        self.0.registry.client(client).is_some()
+        self.0.reach.registry.client(client).is_some()
     }
 
     fn offer(&self, outbox: &Arc<Outbox>, message: &Message) -> bool {

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OnceCell, oneshot};
 
 use crate::Map;
-use crate::ids::{Position, RoomName, Seq};
+use crate::ids::{Name, Position, RoomName, Seq};
 use crate::log::{Log, Page};
 use crate::message::{Kind, Message};
 use crate::order::{Order, Verdict};
+use crate::registry::Registry;
 use crate::shard::{Command, ShardHandle};
 use crate::tail::{Tail, Tails};
 
@@ -49,6 +50,25 @@ pub(crate) struct State {
     pub(crate) catching_up: bool,
 }
 
+/// How rooms get to those who are connected to this node.
+pub(crate) struct Reach {
+    pub(crate) shards: Vec<ShardHandle>,
+    pub(crate) registry: Registry,
+    pub(crate) expels: Option<Expels>,
+}
+
+/// Whose reading of its room ends behind a message; short, as it is asked of each.
+pub type Expels = fn(&Message) -> Option<Name>;
+
+impl Reach {
+    /// Behind what the room has handed out so far.
+    pub(crate) fn expel(&self, room: RoomKey, user: &Name) {
+        for outbox in self.registry.user(user) {
+            outbox.shard().send(Command::Expel(room, outbox.number()));
+        }
+    }
+}
+
 /// What a message that arrived leaves to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Accepted {
@@ -85,22 +105,22 @@ impl Room {
     }
 
     /// Takes a message in: from its own append, from the bus or from the log, in any order, any number of times.
-    pub(crate) fn accept(&self, message: &Arc<Message>, shards: &[ShardHandle]) -> Accepted {
+    pub(crate) fn accept(&self, message: &Arc<Message>, reach: &Reach) -> Accepted {
         let mut state = self.lock();
         if self.log.is_none() {
-            state.deliver(self.key, message, shards);
+            state.deliver(self.key, message, reach);
             return Accepted::Done;
         }
         if message.kind == Kind::Signal {
             // Nobody who waits for the log's next message waits for this.
-            state.hand(self.key, message, shards);
+            state.hand(self.key, message, reach);
             return Accepted::Done;
         }
         match state.order.accept(message) {
             Verdict::Seen => return Accepted::Done,
             Verdict::Deliver => {
-                state.deliver(self.key, message, shards);
-                state.release(self.key, shards);
+                state.deliver(self.key, message, reach);
+                state.release(self.key, reach);
             }
             Verdict::Held => {}
             Verdict::Dropped | Verdict::Stranger => state.unread = true,
@@ -109,10 +129,10 @@ impl Room {
     }
 
     /// Begins at a place that was read from the log.
-    pub(crate) fn start(&self, place: Position, shards: &[ShardHandle]) -> Accepted {
+    pub(crate) fn start(&self, place: Position, reach: &Reach) -> Accepted {
         let mut state = self.lock();
         state.order.jump(place);
-        state.release(self.key, shards);
+        state.release(self.key, reach);
         state.accepted()
     }
 
@@ -149,19 +169,19 @@ impl Room {
     }
 
     /// Takes in what was read from the log after the room's place; whether that led any further.
-    pub(crate) fn fill(&self, page: &Page, shards: &[ShardHandle]) -> bool {
+    pub(crate) fn fill(&self, page: &Page, reach: &Reach) -> bool {
         let mut state = self.lock();
         let Some(place) = state.order.place().cloned() else { return false };
         let lost = page.first > place.seq.next() && page.head > place.seq;
         if page.epoch != place.epoch || lost {
-            state.jump(self.key, page.position(), shards);
+            state.jump(self.key, page.position(), reach);
         }
         for message in &page.messages {
             if state.order.accept(message) == Verdict::Deliver {
-                state.deliver(self.key, message, shards);
+                state.deliver(self.key, message, reach);
             }
         }
-        state.release(self.key, shards);
+        state.release(self.key, reach);
         state.unread |= state.order.place().is_some_and(|place| place.epoch == page.epoch && place.seq < page.head);
         state.order.place() != Some(&place)
     }
@@ -222,10 +242,10 @@ impl State {
     }
 
     /// Goes on in another life of the log, or beyond a hole in it: whoever reads finds out what it misses from the log.
-    fn jump(&mut self, room: RoomKey, place: Position, shards: &[ShardHandle]) {
+    fn jump(&mut self, room: RoomKey, place: Position, reach: &Reach) {
         self.tail.clear();
         self.waiters.clear();
-        for (shard, readers) in shards.iter().zip(&self.readers) {
+        for (shard, readers) in reach.shards.iter().zip(&self.readers) {
             if *readers > 0 {
                 shard.send(Command::Jump(room, place.clone()));
             }
@@ -233,9 +253,9 @@ impl State {
         self.order.jump(place);
     }
 
-    fn release(&mut self, room: RoomKey, shards: &[ShardHandle]) {
+    fn release(&mut self, room: RoomKey, reach: &Reach) {
         while let Some(message) = self.order.release() {
-            self.deliver(room, &message, shards);
+            self.deliver(room, &message, reach);
         }
     }
 
@@ -247,19 +267,22 @@ impl State {
     }
 
     /// Under the room's lock, so that every shard gets the messages, and the readers that come and go, in one order.
-    fn deliver(&mut self, room: RoomKey, message: &Arc<Message>, shards: &[ShardHandle]) {
-        self.hand(room, message, shards);
+    fn deliver(&mut self, room: RoomKey, message: &Arc<Message>, reach: &Reach) {
+        self.hand(room, message, reach);
         self.tell_waiters(message);
         if message.seq != Seq::ZERO {
             self.tail.push(message);
         }
     }
 
-    fn hand(&self, room: RoomKey, message: &Arc<Message>, shards: &[ShardHandle]) {
-        for (shard, readers) in shards.iter().zip(&self.readers) {
+    fn hand(&self, room: RoomKey, message: &Arc<Message>, reach: &Reach) {
+        for (shard, readers) in reach.shards.iter().zip(&self.readers) {
             if *readers > 0 {
                 shard.send(Command::Deliver(room, Arc::clone(message)));
             }
+        }
+        if let Some(user) = reach.expels.and_then(|expels| expels(message)) {
+            reach.expel(room, &user);
         }
     }
 }

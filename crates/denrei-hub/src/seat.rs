@@ -30,7 +30,7 @@ impl Seat {
     /// The connection turns out to belong to a user, perhaps besides another.
     pub fn identify(&mut self, user: Option<Name>) {
         if let Some(user) = user.filter(|user| !self.users.contains(user)) {
-            self.hub.0.registry.identify(&self.outbox, &user);
+            self.hub.0.reach.registry.identify(&self.outbox, &user);
             self.users.reserve_exact(1);
             self.users.push(user);
         }
@@ -40,7 +40,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.outbox.end();
-        self.hub.0.registry.remove(&self.outbox, &self.users);
+        self.hub.0.reach.registry.remove(&self.outbox, &self.users);
         self.outbox.shard().leave(&self.outbox);
     }
 }

@@ -105,6 +105,7 @@ impl Denrei {
             let keep = Keep::Memory(Window { events: usize::MAX, age: Duration::MAX, bytes: usize::MAX });
             config.hub.classes.set("sys", Class { keep });
         }
+        config.hub.expels = Some(chat::expels);
         let encoders = wires::encoders(config.websocket.deflate, config.socketio.packets.attachments);
         let Parts { backends, shelf, channels, store, policy, allow_request, engine } = parts;
         let (hub, shards) = Hub::new(config.hub.clone(), encoders, backends);

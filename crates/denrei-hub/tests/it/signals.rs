@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use denrei_hub::{Bus, Dialect, Draft, HubConfig, LocalBus, Log, MemoryLimits, MemoryLog, Position, Seq, Span};
+use denrei_hub::{
+    Bus, Dialect, Draft, HubConfig, LocalBus, Log, MemoryLimits, MemoryLog, Message, Name, Position, Seq, Span,
+};
 
 use crate::harness::{Connecting, Node, draft, name, until, within};
 
@@ -141,4 +143,32 @@ async fn signals_and_expulsions_reach_other_nodes() {
     until(|| arrived(&eve, "|two")).await;
     assert!(arrived(&eve, "|signal") && arrived(&bob, "|signal"));
     assert!(!arrived(&bob, "|two"), "{:?}", bob.told.lines());
+}
+
+#[tokio::test]
+async fn a_message_that_expels_does_so_at_its_place_also_where_only_the_log_tells_of_it() {
+    const SHARED: &str = "feed:room";
+    fn expels(message: &Message) -> Option<Name> {
+        (message.payload == "bob has gone").then(|| name("bob"))
+    }
+    let log = Arc::new(MemoryLog::new(Arc::default(), MemoryLimits::default()));
+    let join = || {
+        // Buses of their own: nothing is heard of the other.
+        let (log, bus): (Arc<dyn Log>, Arc<dyn Bus>) = (log.clone(), Arc::new(LocalBus::default().node()));
+        Node::start(HubConfig { expels: Some(expels), ..HubConfig::default() }, Some(log), Some(bus))
+    };
+    let (here, mut there) = (join(), join());
+    let of = |client: &str, user: &str| Connecting { user: Some(name(user)), ..Connecting::as_client(client) };
+    let (bob, eve) = (there.connect(of("bob", "bob")), there.connect(of("eve", "eve")));
+    for who in [&bob, &eve] {
+        who.join(SHARED).await;
+    }
+    for payload in ["one", "bob has gone", "two"] {
+        here.publish(draft(SHARED, payload)).await;
+    }
+    let arrived =
+        |who: &crate::harness::Connection, what: &str| who.told.lines().iter().any(|line| line.ends_with(what));
+    until(|| arrived(&eve, "|two")).await;
+    assert!(arrived(&bob, "|bob has gone") && !arrived(&bob, "|two"), "{:?}", bob.told.lines());
+    until(|| there.hub.readers(&name(SHARED)) == 1).await;
 }

@@ -35,6 +35,7 @@ mod typing;
 pub(crate) use answers::told;
 pub(crate) use calls::Call;
 pub(crate) use names::{is_chat, room_name};
+pub(crate) use news::expels;
 
 use marks::Marks;
 use news::News;
@@ -180,7 +181,7 @@ impl Chat {
                 match &changed.removed {
                     // Who leaves a public room may go on reading it.
                     Some((user, "left")) => news.left(log.clone(), user.clone()),
-                    // Behind the event that tells them, before whatever comes after it.
+                    // The event that tells them has done it, if they were a member.
                     Some((user, _)) => hub.expel(user, &log),
                     None => {}
                 }

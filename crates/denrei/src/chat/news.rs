@@ -5,12 +5,13 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use denrei_hub::{Hub, Name, RoomName, Word};
+use denrei_hub::{Hub, Kind, Message, Name, RoomName, Word};
 use denrei_store::Store;
 use denrei_store::chat::{Actor, room_id};
+use serde::Deserialize;
 use serde_json::json;
 
-use super::{draft, to_user};
+use super::{draft, is_chat, to_user};
 use crate::app::now_ms;
 
 pub(super) const READERS: &str = "chat.readers";
@@ -121,4 +122,20 @@ fn insert<T: std::hash::Hash + Eq>(set: &mut HashSet<T>, value: T) {
     if set.len() < News::MOST {
         set.insert(value);
     }
+}
+
+/// Whose reading of a room ends with an event of its log: who was sent away hears of that, and of nothing behind it, on
+/// every node and however late that comes to read it. Who has left may perhaps read on, see [`News::left`].
+pub(crate) fn expels(message: &Message) -> Option<Name> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Gone<'a> {
+        user_id: Name,
+        reason: &'a str,
+    }
+    if message.event.as_str() != "userLeft" || !is_chat(&message.room) || message.kind != Kind::Broadcast {
+        return None;
+    }
+    let gone: Gone<'_> = serde_json::from_slice(&message.payload).ok()?;
+    (gone.reason != "left").then_some(gone.user_id)
 }

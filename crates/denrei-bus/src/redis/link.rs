@@ -265,14 +265,18 @@ async fn keep(
     }
 }
 
-/// Waits longer each time, up to 2 s, and never as long as its neighbours: a server that comes back is not met by all of
-/// its clients in one moment.
+/// Waits a little, for some seconds, as a server that is started anew is back by then and rooms go on without this node;
+/// then up to 2 s. Never as long as its neighbours: a server that comes back is not met by all of its clients in one
+/// moment.
 #[derive(Default)]
 pub(super) struct Pause(u32);
 
 impl Pause {
+    /// Tries that are made soon: about 8 s.
+    const SOON: u32 = 50;
+
     pub(super) async fn wait(&mut self) {
-        let longest = Duration::from_millis(50 << self.0.min(6)).min(Duration::from_secs(2));
+        let longest = Duration::from_millis(if self.0 < Self::SOON { 50 << self.0.min(2) } else { 2000 });
         self.0 += 1;
         // Seeded by the operating system, so another one in each call.
         let share = RandomState::new().hash_one(0) % 512;

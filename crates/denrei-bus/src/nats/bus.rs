@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub(super) struct NatsBus {
 /// What arrived and was not received yet.
 struct Inbox {
     queue: mpsc::Sender<Inbound>,
+    /// Bytes in it.
+    bytes: AtomicUsize,
     lost: AtomicBool,
     wake: Notify,
 }
@@ -64,8 +66,9 @@ struct Dropped {
 }
 
 impl NatsBus {
-    /// Messages that wait to be received before more are dropped.
+    /// Messages that wait to be received before more are dropped, and their bytes.
     const QUEUE: usize = 16 * 1024;
+    const ARRIVED: usize = 64 << 20;
 
     /// Bytes that wait to be sent before more are dropped.
     const WAITING: u64 = 64 << 20;
@@ -73,7 +76,12 @@ impl NatsBus {
     pub(super) fn new(link: Arc<Link>, prefix: &str) -> Self {
         let prefix: Arc<str> = prefix.into();
         let (sender, queue) = mpsc::channel(Self::QUEUE);
-        let inbox = Arc::new(Inbox { queue: sender, lost: AtomicBool::new(false), wake: Notify::new() });
+        let inbox = Arc::new(Inbox {
+            queue: sender,
+            bytes: AtomicUsize::new(0),
+            lost: AtomicBool::new(false),
+            wake: Notify::new(),
+        });
         let outbox = Arc::new(Outbox::default());
         let losses = Task::spawn(tell_losses(Arc::clone(&link), Arc::clone(&prefix), Arc::clone(&inbox)));
         let apologies = Task::spawn(apologize(Arc::clone(&link), Arc::clone(&prefix), Arc::clone(&outbox)));
@@ -141,7 +149,12 @@ impl Bus for NatsBus {
                 }
                 tokio::select! {
                     biased;
-                    inbound = arrivals.queue.recv() => arrivals.held = inbound,
+                    inbound = arrivals.queue.recv() => {
+                        if let Some(Inbound::Message(_, bytes)) = &inbound {
+                            self.inbox.bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
+                        }
+                        arrivals.held = inbound;
+                    }
                     () = self.inbox.wake.notified() => {}
                 }
             }
@@ -150,6 +163,16 @@ impl Bus for NatsBus {
 }
 
 impl Inbox {
+    fn put(&self, subject: &Subject, payload: Bytes) {
+        let size = payload.len();
+        let waiting = self.bytes.fetch_add(size, Ordering::Relaxed);
+        let fits = waiting + size <= NatsBus::ARRIVED;
+        if !fits || self.queue.try_send(Inbound::Message(subject.clone(), payload)).is_err() {
+            self.bytes.fetch_sub(size, Ordering::Relaxed);
+            self.lose();
+        }
+    }
+
     fn lose(&self) {
         self.lost.store(true, Ordering::Release);
         self.wake.notify_one();
@@ -212,9 +235,10 @@ impl Outbox {
 /// Moves what arrives on one subject to the inbox.
 async fn hear(subject: Subject, mut subscriber: Subscriber, inbox: Arc<Inbox>) {
     while let Some(message) = subscriber.next().await {
-        let dropped = message.reply.is_some_and(|reply| reply.as_str() == DROPPED);
-        if dropped || inbox.queue.try_send(Inbound::Message(subject.clone(), message.payload)).is_err() {
+        if message.reply.is_some_and(|reply| reply.as_str() == DROPPED) {
             inbox.lose();
+        } else {
+            inbox.put(&subject, message.payload);
         }
     }
 }

@@ -140,10 +140,24 @@ impl Stream {
 
     async fn make(&self) -> Result<(), StreamError> {
         const NO_STREAM: u64 = 10_059;
-        let info = match self.api("STREAM.INFO", &Value::Null).await {
-            Ok(info) => self.widen(info).await?,
-            Err(StreamError::Refused { code: NO_STREAM, .. }) => self.create().await?,
-            Err(error) => return Err(error),
+        const OVERLAPS: u64 = 10_065;
+        let (mut tries, mut silences) = (0, 0);
+        // Another node may make it in this moment. Then its subjects are taken before it is there, and the server may
+        // leave a question about it unanswered.
+        let info = loop {
+            let found = match self.api("STREAM.INFO", &Value::Null).await {
+                Err(StreamError::Refused { code: NO_STREAM, .. }) => self.create().await,
+                Ok(info) => self.widen(info).await,
+                Err(error) => Err(error),
+            };
+            match found {
+                Err(StreamError::Refused { code: OVERLAPS, .. }) if tries < 10 => {
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(20 * tries)).await;
+                }
+                Err(StreamError::Link(Failure::Unanswered)) if silences == 0 => silences += 1,
+                found => break found?,
+            }
         };
         *self.created() = info["created"].as_str().unwrap_or_default().to_owned();
         self.replicated.store(info["config"]["num_replicas"].as_u64().unwrap_or(1) > 1, Ordering::Release);
@@ -205,10 +219,11 @@ impl Stream {
 
     /// The last message on a subject.
     pub(super) async fn last(&self, subject: &str) -> Result<Option<Stored>, StreamError> {
+        let wanted = json!({ "last_by_subj": subject });
         if self.replicated.load(Ordering::Acquire) {
-            return self.at_leader(&json!({ "last_by_subj": subject })).await;
+            return self.at_leader(&wanted).await;
         }
-        self.direct(format!("$JS.API.DIRECT.GET.{}.{subject}", self.name), Bytes::new()).await
+        self.direct(format!("$JS.API.DIRECT.GET.{}.{subject}", self.name), Bytes::new(), &wanted).await
     }
 
     /// The message of a number.
@@ -217,7 +232,7 @@ impl Stream {
         if self.replicated.load(Ordering::Acquire) {
             return self.at_leader(&wanted).await;
         }
-        self.direct(format!("$JS.API.DIRECT.GET.{}", self.name), wanted.to_string().into()).await
+        self.direct(format!("$JS.API.DIRECT.GET.{}", self.name), wanted.to_string().into(), &wanted).await
     }
 
     /// Every replica answers a direct request; only the leader is sure to have what was written last.
@@ -237,8 +252,13 @@ impl Stream {
         }
     }
 
-    async fn direct(&self, subject: String, wanted: Bytes) -> Result<Option<Stored>, StreamError> {
-        let answer = self.link.request(subject, None, wanted).await.inspect_err(|failure| {
+    /// Asks the stream itself; of one that was made in this moment, and does not answer yet, its leader.
+    async fn direct(&self, subject: String, payload: Bytes, wanted: &Value) -> Result<Option<Stored>, StreamError> {
+        const PATIENCE: Duration = Duration::from_millis(500);
+        let Ok(answer) = tokio::time::timeout(PATIENCE, self.link.request(subject, None, payload)).await else {
+            return self.at_leader(wanted).await;
+        };
+        let answer = answer.inspect_err(|failure| {
             if matches!(failure, Failure::Nobody) {
                 self.doubt();
             }

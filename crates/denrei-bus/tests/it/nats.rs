@@ -70,6 +70,8 @@ fn node_at(address: &str, number: usize, classes: Classes) -> Joined {
 fn live(window: Window) -> Classes {
     let mut classes = Classes::default();
     classes.set("live", Class { keep: Keep::Memory(window) });
+    // The stream keeps as much as the largest window.
+    classes.set("emits", Class { keep: Keep::None });
     classes
 }
 

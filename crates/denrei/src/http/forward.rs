@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use denrei_hub::Node;
+use denrei_hub::{Node, random_number};
 use denrei_proto::engineio::{Method, Rejection};
 use http::header::{
     CONNECTION, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
@@ -58,7 +58,10 @@ pub(super) async fn forward(app: &Arc<App>, owner: &Node, mut parts: Parts, body
     };
     // A poll is held for as long as the client may be silent.
     let patience = app.config.socketio.ping_interval + app.config.socketio.ping_timeout;
-    let answer = tokio::time::timeout(patience, client().request(request)).await;
+    let answer = tokio::select! {
+        answer = tokio::time::timeout(patience, client().request(request)) => answer,
+        () = cut(app) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    };
     let answer = match answer {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => {
@@ -147,11 +150,18 @@ fn tunnel<B>(app: &Arc<App>, parts: &mut Parts, taken: OnUpgrade, answer: Respon
             // Who ends it, and why, they tell one another; who does not answer that is left.
             () = &mut down => drop(tokio::time::timeout(FAREWELL, up).await),
             () = &mut up => drop(tokio::time::timeout(FAREWELL, down).await),
-            // The client comes back by another node.
-            () = app.stopped() => {}
+            () = cut(&app) => {}
         }
     });
     response
+}
+
+/// Ends when what passes through this node is to come back by another one, because this one stops: not all at once.
+async fn cut(app: &App) {
+    app.stopped().await;
+    let within = app.config.shutdown.reconnect_spread.min(app.config.shutdown.grace);
+    let share = random_number() as f64 / u64::MAX as f64;
+    tokio::time::sleep(within.mul_f64(share)).await;
 }
 
 fn client() -> &'static Client<HttpConnector, Body> {

@@ -17,12 +17,15 @@ mod ring;
 mod shared;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use denrei_hub::{Epoch, Message, Name, Position, RoomName, Seq, Window};
+use denrei_hub::{
+    Class, Classes, Draft, Keep, Log, MemoryLimits, MemoryLog, Message, Name, Position, RoomName, Seq, Window,
+};
 use denrei_proto::socketio::Outgoing;
+use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
@@ -137,8 +140,15 @@ pub(crate) struct Sessions {
     config: Recovery,
     /// What is kept: of this namespace, or of all that share a log.
     emits: Arc<Mutex<Ring>>,
-    shared: Option<Arc<Shared>>,
+    numbers: Numbers,
     kept: Mutex<Kept>,
+}
+
+/// What gives emits their places.
+enum Numbers {
+    /// A log in this node's memory, which keeps none but the last: they are in the ring.
+    Own(Box<MemoryLog>),
+    Shared(Arc<Shared>),
 }
 
 struct Kept {
@@ -165,11 +175,13 @@ impl Recovery {
 
 impl Sessions {
     pub(crate) fn new(config: Recovery, count: Count, shared: Option<Arc<Shared>>) -> Self {
-        let emits = match &shared {
-            Some(shared) => Arc::clone(shared.emits()),
+        let (emits, numbers) = match shared {
+            Some(shared) => (Arc::clone(shared.emits()), Numbers::Shared(shared)),
             None => {
-                let beginning = Position { epoch: Epoch::random(), seq: Seq::ZERO };
-                Arc::new(Mutex::new(Ring::new(config.window(), Some(beginning))))
+                let log = own_log(config.bytes);
+                let head =
+                    log.heads(vec![own_room()]).now_or_never().and_then(Result::ok).and_then(|mut heads| heads.pop());
+                (Arc::new(Mutex::new(Ring::new(config.window(), head))), Numbers::Own(Box::new(log)))
             }
         };
         let kept = Kept {
@@ -180,7 +192,14 @@ impl Sessions {
             lost: Vec::new(),
             expiring: false,
         };
-        Self { config, emits, shared, kept: Mutex::new(kept) }
+        Self { config, emits, numbers, kept: Mutex::new(kept) }
+    }
+
+    fn shared(&self) -> Option<&Arc<Shared>> {
+        match &self.numbers {
+            Numbers::Shared(shared) => Some(shared),
+            Numbers::Own(_) => None,
+        }
     }
 
     pub(crate) fn config(&self) -> Recovery {
@@ -190,16 +209,24 @@ impl Sessions {
     /// Keeps an emit, if it is one to be kept, and has it sent with the offset that goes with it. In a shared log it was
     /// kept already, or could not be.
     pub(crate) fn emit(&self, targets: &Targets, packet: &Packet, flags: Flags, send: impl FnOnce(Option<&Position>)) {
-        let draft = match &self.shared {
-            None if !flags.volatile => Entry::draft(&own_log(), None, targets, packet, flags),
+        let own = match &self.numbers {
+            Numbers::Own(log) if !flags.volatile => {
+                Some((log, Entry::draft(&own_room(), None, targets, packet, flags)))
+            }
             _ => None,
         };
         let mut kept = lock(&self.kept);
-        match draft {
-            Some(draft) => kept.head = lock(&self.emits).append(draft),
+        match own {
+            Some((log, draft)) => match draft.and_then(|draft| append(log, draft)) {
+                Some(message) => {
+                    kept.head = Some(message.position());
+                    lock(&self.emits).push(message);
+                }
+                None => kept.miss(),
+            },
             // In a cluster what concerns one node only is not kept.
             None if flags.volatile || flags.local => {}
-            None => kept.hole = kept.head.as_ref().map(|head| head.seq),
+            None => kept.miss(),
         }
         send(kept.head.as_ref());
     }
@@ -309,7 +336,7 @@ impl Sessions {
 
     /// What a socket's client would come back to has changed.
     pub(crate) fn changed(&self, socket: &Socket) {
-        if let (Some(shared), Some(pid)) = (&self.shared, socket.pid()) {
+        if let (Some(shared), Some(pid)) = (self.shared(), socket.pid()) {
             shared.records().changed(pid, socket.namespace());
         }
     }
@@ -341,7 +368,7 @@ impl Sessions {
 
     /// Nobody comes back to a session.
     fn ended(&self, session: &Session) {
-        if let Some(shared) = &self.shared {
+        if let Some(shared) = self.shared() {
             shared.records().ended(&session.pid);
         }
     }
@@ -379,7 +406,7 @@ impl Sessions {
 impl Sessions {
     /// Whether a client can be let in at once.
     pub(crate) fn is_prepared(&self, claim: Option<&Claim>) -> bool {
-        self.shared.as_ref().is_none_or(|shared| claim.is_none() && shared.place().is_some())
+        self.shared().is_none_or(|shared| claim.is_none() && shared.place().is_some())
     }
 
     /// Sees to what it takes to let a client in: that it is known where the shared log stands, that the session which it
@@ -387,7 +414,7 @@ impl Sessions {
     /// On the runtime of a connection.
     pub(crate) async fn prepare(&self, namespace: &Namespace, claim: Option<&Claim>, user: Option<&Name>) {
         const PATIENCE: Duration = Duration::from_secs(2);
-        let Some(shared) = &self.shared else { return };
+        let Some(shared) = self.shared() else { return };
         shared.start(&Handle::current());
         let seen = async {
             shared.reach(None).await;
@@ -414,7 +441,7 @@ impl Sessions {
 
     /// Keeps a session that another node has had.
     fn adopt(&self, session: Session, namespace: &Namespace) {
-        if let Some(shared) = &self.shared {
+        if let Some(shared) = self.shared() {
             shared.records().changed(&session.pid, namespace);
         }
         let mut kept = lock(&self.kept);
@@ -446,9 +473,35 @@ impl Sessions {
     }
 }
 
-/// The log of a namespace whose emits concern nobody else.
-fn own_log() -> RoomName {
+/// The one room of a namespace's own log.
+fn own_room() -> RoomName {
     RoomName::parse("emits").expect("it is a name")
+}
+
+fn own_log(bytes: usize) -> MemoryLog {
+    let mut classes = Classes::default();
+    classes.set("live", Class { keep: Keep::Memory(Window { events: 1, age: Duration::MAX, bytes }) });
+    MemoryLog::new(Arc::new(classes), MemoryLimits { rooms: 1, bytes })
+}
+
+fn append(log: &MemoryLog, draft: Draft) -> Option<Arc<Message>> {
+    let answer = Arc::new(OnceLock::new());
+    let tell = Arc::clone(&answer);
+    log.append(
+        draft,
+        Box::new(move |appended| {
+            // It is told once.
+            let _ = tell.set(appended.map(|appended| appended.message));
+        }),
+    );
+    // A log in memory answers before `append` returns.
+    match answer.get()? {
+        Ok(message) => Some(Arc::clone(message)),
+        Err(error) => {
+            tracing::warn!(%error, "an event cannot be recovered");
+            None
+        }
+    }
 }
 
 /// What became of a claim.
@@ -460,6 +513,11 @@ pub(crate) struct Claimed {
 }
 
 impl Kept {
+    /// Something is emitted that is not kept.
+    fn miss(&mut self) {
+        self.hole = self.head.as_ref().map(|head| head.seq);
+    }
+
     fn open(&mut self, socket: &Socket, begun: Option<&Position>) -> bool {
         let opened = socket.open(begun);
         if opened && let Some(pid) = socket.pid() {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use denrei_hub::{Draft, Message, Position, Seq, Window};
+use denrei_hub::{Message, Position, Seq, Window};
 use tokio::time::Instant;
 
 /// The newest emits of a log, without holes, within a window.
@@ -31,14 +31,6 @@ impl Ring {
     /// Goes on at another place: what was before it is not kept any more.
     pub(super) fn jump(&mut self, place: Position) {
         *self = Self::new(self.window, Some(place));
-    }
-
-    /// Gives a draft its number, and keeps it. None while it is not known which.
-    pub(super) fn append(&mut self, draft: Draft) -> Option<Position> {
-        let Position { epoch, seq } = self.head.clone()?;
-        let place = Position { epoch, seq: seq.next() };
-        self.push(Arc::new(draft.assigned(place.clone())));
-        Some(place)
     }
 
     /// Keeps the emit that follows.

@@ -4,5 +4,6 @@
 
 #[cfg(feature = "nats")]
 mod nats;
+mod proxy;
 #[cfg(feature = "redis")]
 mod redis;

@@ -12,20 +12,18 @@
 
 mod entry;
 mod gone;
+mod numbers;
 mod record;
 mod ring;
 mod shared;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use denrei_hub::{
-    Class, Classes, Draft, Keep, Log, MemoryLimits, MemoryLog, Message, Name, Position, RoomName, Seq, Window,
-};
+use denrei_hub::{Message, Name, Position, Seq, Window};
 use denrei_proto::socketio::Outgoing;
-use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
@@ -40,6 +38,7 @@ use crate::socketio::{Namespace, Reason, Socket, SocketId, lock, namespace};
 use entry::{Entry, Missed, weight};
 pub(crate) use gone::Count;
 use gone::Gone;
+use numbers::{Numbers, OwnLog};
 pub(crate) use record::listener;
 use ring::Ring;
 pub(crate) use shared::Shared;
@@ -144,13 +143,6 @@ pub(crate) struct Sessions {
     kept: Mutex<Kept>,
 }
 
-/// What gives emits their places.
-enum Numbers {
-    /// A log in this node's memory, which keeps none but the last: they are in the ring.
-    Own(Box<MemoryLog>),
-    Shared(Arc<Shared>),
-}
-
 struct Kept {
     /// Of the last emit that was sent; none until it is known where the shared log stands.
     head: Option<Position>,
@@ -178,10 +170,8 @@ impl Sessions {
         let (emits, numbers) = match shared {
             Some(shared) => (Arc::clone(shared.emits()), Numbers::Shared(shared)),
             None => {
-                let log = own_log(config.bytes);
-                let head =
-                    log.heads(vec![own_room()]).now_or_never().and_then(Result::ok).and_then(|mut heads| heads.pop());
-                (Arc::new(Mutex::new(Ring::new(config.window(), head))), Numbers::Own(Box::new(log)))
+                let own = OwnLog::new(config.bytes);
+                (Arc::new(Mutex::new(Ring::new(config.window(), own.head()))), Numbers::Own(Box::new(own)))
             }
         };
         let kept = Kept {
@@ -210,14 +200,12 @@ impl Sessions {
     /// kept already, or could not be.
     pub(crate) fn emit(&self, targets: &Targets, packet: &Packet, flags: Flags, send: impl FnOnce(Option<&Position>)) {
         let own = match &self.numbers {
-            Numbers::Own(log) if !flags.volatile => {
-                Some((log, Entry::draft(&own_room(), None, targets, packet, flags)))
-            }
+            Numbers::Own(own) if !flags.volatile => Some((own, Entry::draft(own.room(), None, targets, packet, flags))),
             _ => None,
         };
         let mut kept = lock(&self.kept);
         match own {
-            Some((log, draft)) => match draft.and_then(|draft| append(log, draft)) {
+            Some((own, draft)) => match draft.and_then(|draft| own.append(draft)) {
                 Some(message) => {
                     kept.head = Some(message.position());
                     lock(&self.emits).push(message);
@@ -410,27 +398,27 @@ impl Sessions {
     }
 
     /// Sees to what it takes to let a client in: that it is known where the shared log stands, that the session which it
-    /// claims is here, and what it has seen already as well. What does not come in time is not there.
-    /// On the runtime of a connection.
+    /// claims is here, and what it has seen already as well. What does not come in time is not there. To be called on the
+    /// runtime of a connection.
     pub(crate) async fn prepare(&self, namespace: &Namespace, claim: Option<&Claim>, user: Option<&Name>) {
         const PATIENCE: Duration = Duration::from_secs(2);
         let Some(shared) = self.shared() else { return };
         shared.start(&Handle::current());
-        let seen = async {
-            shared.reach(None).await;
-            let Some(claim) = claim else { return };
-            if let Some(pid) = claim.pid()
-                && !self.has(pid)
-                && let Some(session) = shared.records().take_over(pid, namespace, user).await
-            {
-                self.adopt(session, namespace);
-            }
-            if let Ok(Some(offset)) = claim.offset() {
-                shared.reach(Some(&offset)).await;
-            }
-        };
-        if tokio::time::timeout(PATIENCE, seen).await.is_err() {
-            tracing::debug!(namespace = namespace.name(), "the shared log is behind, or cannot be read");
+        if tokio::time::timeout(PATIENCE, shared.reach(None)).await.is_err() {
+            return tracing::debug!(namespace = namespace.name(), "the shared log cannot be read");
+        }
+        let Some(claim) = claim else { return };
+        // Not given up in the middle: what was taken from the shelf is nowhere else.
+        if let Some(pid) = claim.pid()
+            && !self.has(pid)
+            && let Some(session) = shared.records().take_over(pid, namespace, user).await
+        {
+            self.adopt(session, namespace);
+        }
+        if let Ok(Some(offset)) = claim.offset()
+            && tokio::time::timeout(PATIENCE, shared.reach(Some(&offset))).await.is_err()
+        {
+            tracing::debug!(namespace = namespace.name(), "the shared log is behind what a client has seen");
         }
     }
 
@@ -470,37 +458,6 @@ impl Sessions {
 
     fn live(&self) -> Vec<Pid> {
         lock(&self.kept).live.keys().cloned().collect()
-    }
-}
-
-/// The one room of a namespace's own log.
-fn own_room() -> RoomName {
-    RoomName::parse("emits").expect("it is a name")
-}
-
-fn own_log(bytes: usize) -> MemoryLog {
-    let mut classes = Classes::default();
-    classes.set("live", Class { keep: Keep::Memory(Window { events: 1, age: Duration::MAX, bytes }) });
-    MemoryLog::new(Arc::new(classes), MemoryLimits { rooms: 1, bytes })
-}
-
-fn append(log: &MemoryLog, draft: Draft) -> Option<Arc<Message>> {
-    let answer = Arc::new(OnceLock::new());
-    let tell = Arc::clone(&answer);
-    log.append(
-        draft,
-        Box::new(move |appended| {
-            // It is told once.
-            let _ = tell.set(appended.map(|appended| appended.message));
-        }),
-    );
-    // A log in memory answers before `append` returns.
-    match answer.get()? {
-        Ok(message) => Some(Arc::clone(message)),
-        Err(error) => {
-            tracing::warn!(%error, "an event cannot be recovered");
-            None
-        }
     }
 }
 

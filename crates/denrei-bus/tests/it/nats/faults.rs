@@ -1,14 +1,14 @@
 //! What is promised when the server dies, or the way to it is cut.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use denrei_hub::{Channel, Heard, Inbound, Listen, Listening, LogError, Seq, Subject};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, tcp};
+use tokio::net::TcpStream;
 
 use super::server::free_port;
 use super::*;
+use crate::proxy::Proxy;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_begins_anew_after_the_server_was_killed() {
@@ -90,7 +90,7 @@ async fn a_bus_hears_again_after_the_server_was_killed_and_says_what_it_lost() {
 async fn what_a_publisher_had_to_drop_is_told_to_the_others() {
     let server = Server::start();
     let proxy = Proxy::start(server.port()).await;
-    let (cut, whole) = (node_at(&proxy.address(), 1, Classes::default()), server.node(2));
+    let (cut, whole) = (node_at(&format!("nats://127.0.0.1:{}", proxy.port), 1, Classes::default()), server.node(2));
     let subject = Subject::Room(room("a"));
     within("a subscription", whole.bus.subscribe(&subject)).await.unwrap();
     within("a subscription", cut.bus.subscribe(&Subject::Nodes)).await.unwrap();
@@ -168,7 +168,7 @@ async fn leases_and_the_shelf_outlive_the_server() {
 async fn a_link_that_swallows_what_is_sent_is_given_up() {
     let server = Server::start();
     let proxy = Proxy::start(server.port()).await;
-    let (cut, whole) = (node_at(&proxy.address(), 1, Classes::default()), server.node(2));
+    let (cut, whole) = (node_at(&format!("nats://127.0.0.1:{}", proxy.port), 1, Classes::default()), server.node(2));
     let (room, subject) = (room("cut"), Subject::Nodes);
     append(&cut.log, draft(&room, "1")).await;
     within("a subscription", cut.bus.subscribe(&subject)).await.unwrap();
@@ -231,76 +231,4 @@ async fn a_stream_that_an_operator_deleted_is_made_again() {
     assert_eq!(after.seq, Seq(1));
     let next = eventually("an append", async || submit(&other, draft(&room, "4")).await).await.message.position();
     assert_eq!((next.epoch, next.seq), (after.epoch, Seq(2)));
-}
-
-/// Stands between a node and the server.
-struct Proxy {
-    port: u16,
-    swallows: Arc<AtomicBool>,
-    shut: Arc<AtomicBool>,
-    ends: tokio::sync::watch::Sender<()>,
-    accepting: tokio::task::JoinHandle<()>,
-}
-
-impl Proxy {
-    async fn start(to: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let swallows = Arc::new(AtomicBool::new(false));
-        let ends = tokio::sync::watch::Sender::default();
-        let ender: tokio::sync::watch::Sender<()> = ends.clone();
-        let shut = Arc::new(AtomicBool::new(false));
-        let (switch, closed) = (Arc::clone(&swallows), Arc::clone(&shut));
-        let accepting = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                if closed.load(Ordering::SeqCst) {
-                    continue;
-                }
-                let Ok(server) = TcpStream::connect(("127.0.0.1", to)).await else { continue };
-                let ((from, to), (from_server, to_server)) = (client.into_split(), server.into_split());
-                for (from, to) in [(from, to_server), (from_server, to)] {
-                    let (switch, mut ended) = (Arc::clone(&switch), ender.subscribe());
-                    tokio::spawn(async move {
-                        tokio::select! {
-                            () = pass(from, to, switch) => {}
-                            _ = ended.changed() => {}
-                        }
-                    });
-                }
-            }
-        });
-        Self { port, swallows, shut, ends, accepting }
-    }
-
-    fn address(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
-    }
-
-    fn swallow(&self, swallows: bool) {
-        self.swallows.store(swallows, Ordering::SeqCst);
-    }
-
-    /// Ends all connections, and every new one for as long as it is shut.
-    fn shut(&self, shut: bool) {
-        self.shut.store(shut, Ordering::SeqCst);
-        self.ends.send_replace(());
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
-async fn pass(mut from: tcp::OwnedReadHalf, mut to: tcp::OwnedWriteHalf, swallows: Arc<AtomicBool>) {
-    let mut bytes = vec![0; 64 * 1024];
-    let mut broken = false;
-    while let Ok(count @ 1..) = from.read(&mut bytes).await {
-        // What follows swallowed bytes would be read as something else.
-        broken |= swallows.load(Ordering::SeqCst);
-        if !broken && to.write_all(&bytes[..count]).await.is_err() {
-            return;
-        }
-    }
 }

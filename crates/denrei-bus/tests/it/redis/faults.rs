@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use denrei_hub::{Channel, Heard, Inbound, Listen, LogError, Seq, Span, Subject};
 
-use super::proxy::Proxy;
 use super::server::{Cluster, Server};
 use super::{append, draft, eventually, joined, name, room, submit, within};
+use crate::proxy::Proxy;
 
 #[tokio::test]
 async fn after_a_restart_the_bus_hears_again_and_says_that_it_lost_something() {
@@ -108,13 +108,13 @@ async fn redis_may_be_down_when_a_node_joins() {
 async fn a_link_that_swallows_bytes_is_given_up() {
     let server = Server::start(&[]);
     let proxy = Proxy::start(server.port).await;
-    let (near, far) = (joined(&proxy.address()), joined(&server.address()));
+    let (near, far) = (joined(&format!("redis://127.0.0.1:{}", proxy.port)), joined(&server.address()));
     let (room, channel) = (room(), Channel::Plain("a channel".into()));
     let subject = Subject::Room(room.clone());
     within(near.bus.subscribe(&subject)).await.expect("Redis is there");
     let mut listening = within(near.channels.subscribe(Listen::To(channel.clone()))).await.expect("Redis is there");
     let epoch = append(&near.log, draft(&room, "1")).await.expect("Redis is there").message.epoch.clone();
-    proxy.cut();
+    proxy.swallow(true);
     let since = Instant::now();
     let waiting: Vec<_> = (0..100).map(|_| submit(&near.log, draft(&room, "2"))).collect();
     for answer in waiting {
@@ -124,7 +124,7 @@ async fn a_link_that_swallows_bytes_is_given_up() {
     assert!(within(near.shelf.take(&name("thing"))).await.is_err());
     assert!(since.elapsed() < Duration::from_secs(9), "refusals took {:?}", since.elapsed());
     append(&far.log, draft(&room, "3")).await.expect("the others go on");
-    proxy.mend();
+    proxy.swallow(false);
     let message = eventually("an append", async || append(&near.log, draft(&room, "4")).await.ok()).await.message;
     assert_eq!(message.epoch, epoch, "Redis was there all the time");
     assert_eq!(within(near.bus.receive()).await, Inbound::Lost);

@@ -2,7 +2,6 @@
 
 mod faults;
 mod laws;
-mod proxy;
 mod rates;
 mod rooms;
 mod server;

@@ -23,8 +23,8 @@ const STEP = 100;
 const CONFIG = '[shutdown]\nreconnect_delay_ms = 100\nreconnect_spread_ms = 400\ngrace_ms = 3000\n[classes.live]\nkeep = "memory"\nevents = 50000\n';
 
 /**
- * What fails: `happen` is given the nodes, and a function that waits until a step more is acknowledged in the rooms of a
- * kind, or of all. `isNoticed` says that some publish must have failed.
+ * What fails: `happen` is given the nodes, a function that waits until a step more is acknowledged in the rooms of a kind,
+ * or of all, and one that waits until some publish has failed. `isNoticed` says that some must have.
  */
 const FAULTS = [
   {
@@ -41,10 +41,12 @@ const FAULTS = [
     isOfBus: true,
     isNoticed: true,
     isOfBroker: true,
-    async happen({ bus }, step) {
+    async happen({ bus }, step, noticed) {
       await bus.crash();
       // What is stored does not need it.
       await step('feed');
+      // What is asked in the first half second waits for it.
+      await noticed();
       await bus.run();
     },
   },
@@ -125,12 +127,14 @@ async function run(nodes, balance, fault, seed) {
     const isThere = () => goals.every(([kind, goal]) => acknowledged[kind] >= goal);
     await until(isThere, `${STEP} more publishes to be acknowledged (${JSON.stringify({ goals, acknowledged })})`, 20_000);
   };
+  const retries = () => publishers.reduce((sum, publisher) => sum + publisher.retries, 0);
+  const noticed = () => until(() => retries() > 0, 'a publish to fail', 20_000);
   const refused = (error) => { if (error instanceof Wrong || error instanceof assert.AssertionError) throw error; };
   const reading = readers.map((reader) => reader.run(refused));
   const publishing = publishers.map((publisher) => publisher.run(Infinity, () => { acknowledged[publisher.room.split(':')[0]] += 1; }));
   const wrong = new Promise((_, reject) => { for (const part of [...reading, ...publishing]) part.catch(reject); });
   try {
-    const happening = step().then(() => fault.happen(nodes, step)).then(() => step());
+    const happening = step().then(() => fault.happen(nodes, step, noticed)).then(() => step());
     await Promise.race([within(40_000, happening, fault.what), wrong]);
     for (const publisher of publishers) publisher.enough();
     await Promise.race([within(15_000, Promise.all(publishing), 'the publishers'), wrong]);
@@ -146,8 +150,7 @@ async function run(nodes, balance, fault, seed) {
       if (!error.message.startsWith('waited')) throw error;
     });
     for (const { log } of nodes.servers) assert.doesNotMatch(log, /panick/);
-    const retries = publishers.reduce((sum, publisher) => sum + publisher.retries, 0);
-    assert.ok(!fault.isNoticed || retries > 0, 'nobody noticed: nothing was shown');
+    assert.ok(!fault.isNoticed || retries() > 0, 'nobody noticed: nothing was shown');
     const ways = new Set(readers.flatMap(({ stays }) => Object.keys(stays)));
     assert.deepEqual([...ways].sort(), ['longPoll', 'shortPoll', 'socketio', 'stream', 'websocket']);
     return {

@@ -74,12 +74,13 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
         tokio::spawn(vital(denrei.clone().run()));
         denrei.ready().await;
         tracing::info!(%address, cores, node = %node.id, "listening");
-        match node.address.filter(|_| denrei.hub().is_clustered()) {
-            Some(advertise) => tracing::info!(%advertise, "the other nodes reach this one here"),
-            None if denrei.hub().is_clustered() => tracing::warn!(
-                "the other nodes do not know where to reach this one: set --advertise, or have clients stick to a node"
-            ),
-            None => {}
+        if denrei.hub().is_clustered() {
+            match &node.address {
+                Some(advertise) => tracing::info!(%advertise, "the other nodes reach this one here"),
+                None => tracing::warn!(
+                    "the other nodes do not know where to reach this one: set --advertise, or have clients stick to a node"
+                ),
+            }
         }
         if development {
             welcome::developer(address, &signing);

@@ -166,6 +166,20 @@ async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
+/// The last argument of an event of a namespace with recovery.
+fn offset(packet: &str) -> String {
+    let args: Vec<Value> = serde_json::from_str(&packet[1..]).expect("an event");
+    args.last().and_then(Value::as_str).expect("an offset").into()
+}
+
+/// What a client says to come back.
+fn claim(pid: &str, offset: Option<&str>) -> String {
+    match offset {
+        Some(offset) => format!(r#"0{{"pid":"{pid}","offset":"{offset}"}}"#),
+        None => format!(r#"0{{"pid":"{pid}"}}"#),
+    }
+}
+
 /// Something that handlers write down.
 #[derive(Clone, Default)]
 struct Notes(Arc<Mutex<Vec<String>>>);

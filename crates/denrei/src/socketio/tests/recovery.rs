@@ -9,20 +9,6 @@ fn recoverable(world: &World) -> Namespace {
     root.recovery(Recovery::default()).clone()
 }
 
-/// The last argument of an event.
-fn offset(packet: &str) -> String {
-    let args: Vec<Value> = serde_json::from_str(&packet[1..]).expect("an event");
-    args.last().and_then(Value::as_str).expect("an offset").into()
-}
-
-/// What a client says to come back.
-fn claim(pid: &str, offset: Option<&str>) -> String {
-    match offset {
-        Some(offset) => format!(r#"0{{"pid":"{pid}","offset":"{offset}"}}"#),
-        None => format!(r#"0{{"pid":"{pid}"}}"#),
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn missed_packets_come_before_the_connect_with_the_same_ids() {
     let world = World::new();

@@ -91,19 +91,6 @@ async fn shelved() {
     tokio::time::sleep(Duration::from_millis(150)).await;
 }
 
-fn offset(packet: &str) -> String {
-    let json = &packet[packet.find('[').expect("an event")..];
-    let args: Vec<Value> = serde_json::from_str(json).expect("an event");
-    args.last().and_then(Value::as_str).expect("an offset").into()
-}
-
-fn claim(pid: &str, offset: Option<&str>) -> String {
-    match offset {
-        Some(offset) => format!(r#"0{{"pid":"{pid}","offset":"{offset}"}}"#),
-        None => format!(r#"0{{"pid":"{pid}"}}"#),
-    }
-}
-
 /// The names of events, and `connect`.
 fn names(heard: &[String]) -> Vec<String> {
     let name = |packet: &String| match packet.find("[\"") {

@@ -1,14 +1,13 @@
 // Brokers that are spoken to over TLS: certificates of an authority that the machine trusts are taken, others are not.
 
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { promisify } from 'node:util';
+import { certify } from './lib/certificate.mjs';
 import { Nats } from './lib/nats.mjs';
 import { Nodes } from './lib/nodes.mjs';
 import { freePorts } from './lib/port.mjs';
@@ -24,11 +23,7 @@ let store;
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'denrei-tls-'));
-  [certificate, key] = [join(folder, 'certificate.pem'), join(folder, 'key.pem')];
-  await promisify(execFile)('openssl', [
-    'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=broker',
-    '-addext', 'subjectAltName=IP:127.0.0.1', '-addext', 'basicConstraints=critical,CA:FALSE', '-keyout', key, '-out', certificate,
-  ]);
+  ({ certificate, key } = await certify(folder));
   store = await Postgres.start();
 });
 

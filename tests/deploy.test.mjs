@@ -25,7 +25,7 @@ const run = promisify(execFile);
 const shipped = (name) => new URL(`../deploy/${name}`, import.meta.url).pathname;
 /** What denrei reads from its environment. */
 const ENVIRONMENT = [
-  'DENREI_LISTEN', 'DENREI_DATA', 'DENREI_CONFIG', 'DENREI_STORE', 'DENREI_SECRET', 'DENREI_LOG',
+  'DENREI_LISTEN', 'DENREI_DATA', 'DENREI_CONFIG', 'DENREI_STORE', 'DENREI_SECRET', 'DENREI_LOG', 'DENREI_LOG_FORMAT', 'DENREI_METRICS_TOKEN',
   'DENREI_BUS', 'DENREI_NODE_ID', 'DENREI_ADVERTISE',
 ];
 /** A room in which every server says which one it is. */

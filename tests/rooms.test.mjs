@@ -198,6 +198,20 @@ describe('a graceful stop', () => {
     await server.close();
   });
 
+  test('is asked for by SIGINT too, and a second signal ends it at once', async () => {
+    const server = await Server.start({ config: '[shutdown]\ngrace_ms = 600000\n' });
+    const [socket, stuck] = [await Socket.open(server), await Socket.open(server)];
+    stuck.ws._socket.pause();
+    server.process.kill('SIGINT');
+    await socket.next((frame) => frame.type === 'shutdown');
+    assert.equal((await socket.closed).code, 1012);
+    assert.equal(server.process.exitCode, null, 'it waits for the one that has not gone');
+    server.process.kill('SIGTERM');
+    assert.deepEqual(await within(5000, server.exited, 'the exit'), { code: 130, signal: null });
+    stuck.ws.terminate();
+    await server.close();
+  });
+
   test('does not wait for ever for a peer that does not go', async () => {
     const server = await Server.start({ config: '[shutdown]\ngrace_ms = 500\n' });
     const stuck = await Socket.open(server);

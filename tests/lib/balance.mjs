@@ -1,10 +1,9 @@
 // An nginx with the shipped configuration, `deploy/nginx`, in front of several nodes. What an operator edits there is
 // edited here: which nodes there are, and where it listens.
 
-import { execFile } from 'node:child_process';
-import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { cp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
+import { certify } from './certificate.mjs';
 import { Nginx } from './nginx.mjs';
 import { freePorts } from './port.mjs';
 
@@ -24,7 +23,7 @@ export class Balance {
       await edit(join(shipped, 'servers.inc'), (text) => servers(text, ports));
       await edit(join(shipped, 'listen.inc'), (text) => listen(tls ? encrypted(text) : text, port));
       await edit(join(shipped, 'redirect.conf'), (text) => listen(text, plain));
-      if (tls) certificate = await certify(join(shipped, 'tls'));
+      if (tls) certificate = (await certify(join(shipped, 'tls'))).ca;
     };
     const http = [variant, ...(tls ? ['redirect.conf'] : [])].map((file) => `  include denrei/${file};`).join('\n');
     const nginx = await Nginx.start({ port, http, prepare });
@@ -56,14 +55,4 @@ function listen(text, port) {
 /** With the lines for certificates in place of the others. */
 function encrypted(text) {
   return text.replaceAll(/^listen .*\n/gm, '').replaceAll(/^#(listen|include)/gm, '$1');
-}
-
-async function certify(folder) {
-  await mkdir(folder);
-  const [certificate, key] = [join(folder, 'fullchain.pem'), join(folder, 'privkey.pem')];
-  await promisify(execFile)('openssl', [
-    'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
-    '-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1,DNS:localhost', '-keyout', key, '-out', certificate,
-  ]);
-  return readFile(certificate, 'utf8');
 }

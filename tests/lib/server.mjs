@@ -47,14 +47,14 @@ export class Server extends Endpoint {
     this.process = spawn(
       command,
       [...words, 'serve', '--listen', listen, '--data', join(this.folder, 'data'), '--config', config, ...args],
-      { env: { PATH: process.env.PATH, NO_COLOR: '1', ...env }, stdio: ['ignore', 'pipe', 'pipe'] },
+      { env: { PATH: process.env.PATH, NO_COLOR: '1', DENREI_LOG_FORMAT: 'human', ...env }, stdio: ['ignore', 'pipe', 'pipe'] },
     );
     this.exited = once(this.process, 'exit').then(([code, signal]) => ({ code, signal }));
     this.process.stdout.on('data', (text) => { this.printed += text; });
     const address = new Promise((resolve) => {
       createInterface({ input: this.process.stderr }).on('line', (line) => {
         this.log += line + '\n';
-        const found = /listening address=(\S+:\d+)/.exec(line.replace(/\x1b\[[0-9;]*m/g, ''));
+        const found = /listening address=(\S+:\d+)/.exec(line) ?? /"msg":"listening","address":"([^"]+)"/.exec(line);
         if (found) resolve(found[1]);
       });
     });

@@ -3,13 +3,15 @@
 
 import http from 'node:http';
 import http2 from 'node:http2';
+import https from 'node:https';
 import { Inbox } from './inbox.mjs';
 import { within } from './server.mjs';
 
 export class Stream {
   /** Over HTTP/1.1; `agent` says which connection. */
   static async open(server, path, { headers = {}, agent } = {}) {
-    const request = http.get(`${server.http}${path}`, { headers, agent });
+    const { get } = server.ca === undefined ? http : https;
+    const request = get(`${server.http}${path}`, { headers, agent, ca: server.ca });
     const response = await within(10_000, new Promise((resolve, reject) => {
       request.on('response', resolve);
       request.on('error', reject);
@@ -20,9 +22,9 @@ export class Stream {
     return stream;
   }
 
-  /** Over HTTP/2 with prior knowledge. */
+  /** Over HTTP/2, with prior knowledge where there is no TLS. */
   static async openH2(server, path, headers = {}) {
-    const session = http2.connect(server.http);
+    const session = http2.connect(server.http, { ca: server.ca });
     session.on('error', () => {});
     const request = session.request({ ':path': path, ...headers });
     const head = await within(10_000, new Promise((resolve, reject) => {

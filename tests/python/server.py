@@ -18,7 +18,7 @@ class Server:
         config.touch()
         self._process = subprocess.Popen(
             [BINARY, "serve", "--listen", "127.0.0.1:0", "--data", f"{self._folder.name}/data", "--config", str(config)],
-            env={"PATH": os.environ["PATH"], "NO_COLOR": "1"},
+            env={"PATH": os.environ["PATH"], "NO_COLOR": "1", "DENREI_LOG_FORMAT": "human"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -5,9 +5,13 @@ mod nats;
 #[cfg(feature = "redis")]
 mod redis;
 
+mod examine;
+
 use std::sync::Arc;
 
 use denrei_hub::{Bus, BusError, Channels, Classes, Leases, Log, Name, Shelf};
+
+pub use crate::examine::{Broker, examine};
 
 /// A name as brokers are told it: no character of it means anything there.
 #[cfg(any(feature = "redis", feature = "nats"))]
@@ -56,8 +60,10 @@ pub async fn join(address: &str, options: Options) -> Result<Joined, BusError> {
         "redis" | "rediss" => redis::join(address, options),
         #[cfg(feature = "nats")]
         "nats" | "tls" => nats::join(address, options).await,
-        scheme => {
-            Err(BusError(format!("{scheme:?} is no kind of bus: it is redis://, rediss://, nats:// or tls://").into()))
-        }
+        scheme => Err(no_bus(scheme)),
     }
+}
+
+fn no_bus(scheme: &str) -> BusError {
+    BusError(format!("{scheme:?} is no kind of bus: it is redis://, rediss://, nats:// or tls://").into())
 }

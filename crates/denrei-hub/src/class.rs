@@ -86,6 +86,11 @@ impl Classes {
         self.by_name.insert(name.into(), class);
     }
 
+    /// Each class that has a name, with it.
+    pub fn named(&self) -> impl Iterator<Item = (&str, Class)> {
+        self.by_name.iter().map(|(name, class)| (&**name, *class))
+    }
+
     /// The class of a room. The room `all`, which every native client is in, is of class `signal`.
     pub fn of(&self, room: &RoomName) -> Class {
         let name = match room.as_str() {

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::bus::{Bus, BusError, Subject};
 use crate::ids::{ClientId, Name, Position, RoomName, Seq, random_number, random_token};
 use crate::message::Message;
+use crate::stats::{BusCounters, BusStatistics, add};
 use crate::{Map, lock};
 
 /// The version that begins each node message; others are ignored.
@@ -153,6 +154,7 @@ pub(crate) struct Cluster {
     down: AtomicBool,
     /// This node has said goodbye.
     left: AtomicBool,
+    pub(crate) counters: BusCounters,
 }
 
 /// Whose answers are awaited, and who waits.
@@ -178,6 +180,7 @@ impl Cluster {
             listeners: OnceLock::new(),
             down: AtomicBool::new(false),
             left: AtomicBool::new(false),
+            counters: BusCounters::default(),
         }
     }
 
@@ -194,6 +197,7 @@ impl Cluster {
         let subscribed = tokio::time::timeout(PATIENCE, self.bus.subscribe(subject)).await;
         let outcome = subscribed.unwrap_or_else(|_| Err(BusError("it does not answer".into())));
         let was_down = self.down.swap(outcome.is_err(), Ordering::Relaxed);
+        add(&self.counters.failed, u64::from(outcome.is_err()));
         match &outcome {
             Err(error) if !was_down => tracing::warn!(%error, "the other nodes cannot be heard"),
             Ok(()) if was_down => tracing::info!("the other nodes can be heard again"),
@@ -217,7 +221,23 @@ impl Cluster {
     /// Tells the nodes that listen to a subject.
     pub(crate) fn say(&self, subject: &Subject, message: &NodeMessage) {
         if let Some(bytes) = encode(message) {
+            add(&self.counters.told, 1);
+            add(&self.counters.told_bytes, bytes.len() as u64);
             self.bus.publish(subject, bytes);
+        }
+    }
+
+    pub(crate) fn statistics(&self) -> BusStatistics {
+        let BusCounters { told, told_bytes, heard, heard_bytes, lost, unread, failed } = &self.counters;
+        let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        BusStatistics {
+            told: (value(told), value(told_bytes)),
+            heard: (value(heard), value(heard_bytes)),
+            lost: value(lost),
+            unread: value(unread),
+            failed: value(failed),
+            connected: !self.is_down(),
+            nodes: lock(&self.others).len(),
         }
     }
 

@@ -6,8 +6,11 @@ use crate::hub::Hub;
 use crate::ids::{ClientId, Epoch, Position, Seq};
 use crate::log::{LogError, Span};
 use crate::message::Message;
+use crate::outbox::Outbox;
 use crate::room::{ReaderKey, Room};
-use crate::shard::{Command, ShardHandle};
+use crate::shard::Command;
+use crate::stats::add;
+use crate::trace::{Outcome, Record, Step, several};
 
 /// A reader's way through the log, from the place it has seen up to the head, where it goes live.
 ///
@@ -18,7 +21,7 @@ pub struct Cursor {
     pub(crate) hub: Hub,
     pub(crate) room: Arc<Room>,
     pub(crate) key: ReaderKey,
-    pub(crate) shard: ShardHandle,
+    pub(crate) outbox: Arc<Outbox>,
     pub(crate) place: Position,
     /// What this connection sent itself after this place is left out; before it, it is a replay, which leaves nothing
     /// out.
@@ -68,6 +71,12 @@ impl Cursor {
     /// # Errors
     /// Those of the log; the same call may succeed later.
     pub async fn next(&mut self) -> Result<Found, LogError> {
+        let found = self.find().await?;
+        self.note(&found);
+        Ok(found)
+    }
+
+    async fn find(&mut self) -> Result<Found, LogError> {
         let Some(log) = &self.room.log else { return Ok(Found::Head) };
         let page = match self.room.recent(&self.place, Self::PAGE) {
             Some(page) => page,
@@ -85,10 +94,13 @@ impl Cursor {
         let Some(last) = page.messages.last() else { return Ok(self.arrive().await) };
         self.place.seq = last.seq;
         let wanted = |message: &Arc<Message>| !self.sent(message);
-        Ok(Found::Messages(page.messages.into_iter().filter(wanted).collect()))
+        let messages: Vec<_> = page.messages.into_iter().filter(wanted).collect();
+        messages.iter().for_each(|message| self.hub.gave(message.event.as_str()));
+        Ok(Found::Messages(messages))
     }
 
     fn skip(&mut self, from: Seq, to: Position) -> Found {
+        add(&self.hub.0.counters.gaps, 1);
         self.place = to.clone();
         Found::Gap { from, to: to.seq, epoch: to.epoch }
     }
@@ -115,6 +127,31 @@ impl Cursor {
     /// Has the reader written to from this place on. At [`Found::Head`] this is the end of the cursor; should
     /// messages have been delivered in the meantime, a [`crate::Notice::Behind`] follows.
     pub fn live(&self) {
-        self.shard.send(Command::Live { reader: self.key, place: self.place.clone() });
+        if self.hub.tracer().is_on() {
+            self.hub.tracer().note(self.record(Outcome::Live).place(&self.place));
+        }
+        self.outbox.shard().send(Command::Live { reader: self.key, place: self.place.clone() });
+    }
+
+    fn note(&self, found: &Found) {
+        if !self.hub.tracer().is_on() {
+            return;
+        }
+        let record = match found {
+            Found::Messages(messages) => {
+                let messages: Vec<_> = messages.iter().map(|message| &**message).collect();
+                several(self.record(Outcome::Read), &messages)
+            }
+            Found::Gap { from, to, epoch } => {
+                let place = Position { epoch: epoch.clone(), seq: *from };
+                Record { to: Some(*to), ..self.record(Outcome::Gap).place(&place) }
+            }
+            Found::Head => return,
+        };
+        self.hub.tracer().note(record);
+    }
+
+    fn record(&self, outcome: Outcome) -> Record {
+        Record::new(Step::Page, outcome).room(&self.room.name).of(&self.outbox)
     }
 }

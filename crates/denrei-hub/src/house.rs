@@ -16,6 +16,8 @@ use crate::lease::Lease;
 use crate::lock;
 use crate::log::{Log, Span};
 use crate::room::Room;
+use crate::stats::add;
+use crate::trace::{Outcome, Record, Step};
 
 impl Hub {
     /// How long a missing message may still arrive by itself before it is read from the log.
@@ -37,7 +39,12 @@ impl Hub {
         loop {
             match self.0.inbound().await {
                 Inbound::Message(_, bytes) => self.hear(&bytes).await,
-                Inbound::Lost => lost.notify_one(),
+                Inbound::Lost => {
+                    if let Some(cluster) = &self.0.cluster {
+                        add(&cluster.counters.lost, 1);
+                    }
+                    lost.notify_one();
+                }
             }
         }
     }
@@ -63,7 +70,12 @@ impl Hub {
                 _ = compare.tick(), if clustered && comparing.as_ref().is_none_or(AbortHandle::is_finished) => {
                     comparing = Some(reading.spawn(compare_heads(Arc::clone(&self.0))));
                 }
-                _ = beat.tick() => if let Some(cluster) = &self.0.cluster { cluster.beat() },
+                _ = beat.tick() => {
+                    self.0.reach.tracer.sweep();
+                    if let Some(cluster) = &self.0.cluster {
+                        cluster.beat();
+                    }
+                }
                 _ = sweep.tick() => {
                     self.0.memory.sweep();
                     if self.0.tails.are_tight() {
@@ -85,14 +97,22 @@ impl Hub {
 
     async fn hear(&self, bytes: &[u8]) {
         let Some(cluster) = &self.0.cluster else { return };
+        add(&cluster.counters.heard, 1);
+        add(&cluster.counters.heard_bytes, bytes.len() as u64);
         let Some(message) = cluster::decode(bytes) else {
+            add(&cluster.counters.unread, 1);
             return tracing::debug!(bytes = bytes.len(), "a message from another node could not be read");
         };
         if message.is_written() {
             self.relieved().await;
         }
         match message {
-            NodeMessage::Published(message) => self.0.accept(&message),
+            NodeMessage::Published(message) => {
+                if self.tracer().is_on() {
+                    self.tracer().note(Record::message(Step::Bus, Outcome::Heard, &message));
+                }
+                self.0.accept(&message);
+            }
             NodeMessage::Heads(heads) => {
                 for (name, head) in heads {
                     if let Some(room) = self.0.find(&name) {

@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -23,7 +23,9 @@ use crate::registry::Registry;
 use crate::room::{Accepted, Expels, Reach, ReaderKey, Room, RoomKey};
 use crate::seat::Seat;
 use crate::shard::{Command, Shard, ShardHandle, Targets};
+use crate::stats::{Counters, EventNames, HubStatistics, PublishOutcome, add};
 use crate::tail::Tails;
+use crate::trace::{Outcome, Record, Step, Tracer};
 use crate::{Map, lock};
 
 /// The rooms of one node. Cheap to clone.
@@ -51,6 +53,8 @@ pub struct HubConfig {
     /// Whose reading of its room ends behind a message, on whichever node and however late that hears it; none means
     /// nobody's.
     pub expels: Option<Expels>,
+    /// Events that are counted by their names.
+    pub events: EventNames,
 }
 
 impl Default for HubConfig {
@@ -64,6 +68,7 @@ impl Default for HubConfig {
             node: Node::default(),
             lease: Duration::from_secs(60),
             expels: None,
+            events: EventNames::default(),
         }
     }
 }
@@ -114,7 +119,6 @@ pub(crate) struct Inner {
     pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) leases: Arc<dyn Leases>,
     pub(crate) reach: Reach,
-    pub(crate) outbox: OutboxLimits,
     pub(crate) tails: Arc<Tails>,
     pub(crate) rooms: [Mutex<Map<RoomName, Arc<Room>>>; 64],
     pub(crate) hasher: foldhash::fast::RandomState,
@@ -129,6 +133,8 @@ pub(crate) struct Inner {
     pub(crate) readings: Semaphore,
     /// Rooms that the bus would not subscribe to, until it does.
     pub(crate) deaf: Mutex<Vec<Interest>>,
+    pub(crate) names: EventNames,
+    pub(crate) counters: Counters,
 }
 
 /// Rooms that are read from the log at the same time, because they miss something.
@@ -139,8 +145,12 @@ impl Hub {
     /// [`Hub::run`] once.
     pub fn new(config: HubConfig, encoders: Encoders, backends: Backends) -> (Self, Vec<Shard>) {
         let classes = Arc::new(config.classes);
-        let shards: Vec<_> = (0..config.shards.max(1)).map(ShardHandle::new).collect();
-        let workers = shards.iter().map(|shard| Shard::new(shard.clone(), encoders.clone())).collect();
+        let tracer = Arc::new(Tracer::default());
+        let shard = |number| ShardHandle::new(number, &config.events, Arc::clone(&tracer));
+        let shards: Vec<_> = (0..config.shards.max(1)).map(shard).collect();
+        shards.iter().for_each(|shard| shard.limit(config.outbox, shards.len()));
+        let worker = |shard: &ShardHandle| Shard::new(shard.clone(), encoders.clone(), config.events.clone());
+        let workers = shards.iter().map(worker).collect();
         let memory = backends.memory.unwrap_or_else(|| Arc::new(MemoryLog::new(Arc::clone(&classes), config.memory)));
         let inner = Inner {
             memory,
@@ -149,8 +159,7 @@ impl Hub {
             cluster: backends.bus.map(|bus| Arc::new(Cluster::new(config.node.clone(), config.lease, bus))),
             node: config.node,
             leases: backends.leases.unwrap_or_else(|| Arc::new(LocalLeases::default())),
-            reach: Reach { shards, registry: Registry::default(), expels: config.expels },
-            outbox: config.outbox,
+            reach: Reach { shards, registry: Registry::default(), tracer, expels: config.expels },
             tails: Arc::new(Tails::new(config.tails)),
             rooms: std::array::from_fn(|_| Mutex::default()),
             hasher: foldhash::fast::RandomState::default(),
@@ -162,6 +171,8 @@ impl Hub {
             missed: Notify::new(),
             readings: Semaphore::new(READINGS),
             deaf: Mutex::default(),
+            counters: Counters::new(&config.events),
+            names: config.events,
         };
         (Self(Arc::new(inner)), workers)
     }
@@ -175,27 +186,44 @@ impl Hub {
     /// it must be short and must not call the hub. Drafts that one caller publishes one after another keep their
     /// order in each room.
     pub fn publish(&self, draft: Draft, done: impl FnOnce(Result<Published, LogError>) + Send + 'static) {
-        let log = match self.log(&draft.room) {
+        let publishing = self.tracer().publishing(&draft);
+        let begun = Instant::now();
+        let keep = self.0.classes.of(&draft.room).keep;
+        let log = self.log_of(&keep);
+        let inner = Arc::clone(&self.0);
+        let done = move |inner: &Inner, published: Result<Published, LogError>| {
+            inner.counters.published(&keep, PublishOutcome::of(&published), begun.elapsed());
+            done(published);
+        };
+        let log = match log {
             Ok(Some(log)) => log,
             Ok(None) => {
                 let message = Arc::new(draft.assigned(self.0.unnumbered.clone()));
                 self.0.accept(&message);
                 self.0.announce(&message);
-                return done(Ok(Published { position: self.0.unnumbered.clone(), duplicate: false }));
+                return done(&inner, Ok(Published { position: self.0.unnumbered.clone(), duplicate: false }));
             }
-            Err(error) => return done(Err(error)),
+            Err(error) => {
+                if let Some(publishing) = publishing {
+                    publishing.done(Err(&error));
+                }
+                return done(&inner, Err(error));
+            }
         };
-        let inner = Arc::clone(&self.0);
         log.append(
             draft,
             Box::new(move |appended| {
-                done(appended.map(|Appended { message, duplicate }| {
+                if let Some(publishing) = publishing {
+                    publishing.done(appended.as_ref());
+                }
+                let published = appended.map(|Appended { message, duplicate }| {
                     if !duplicate {
                         inner.accept(&message);
                         inner.announce(&message);
                     }
                     Published { position: message.position(), duplicate }
-                }));
+                });
+                done(&inner, published);
             }),
         );
     }
@@ -217,8 +245,16 @@ impl Hub {
     /// Hands on a message that the log of its room has numbered in another way than by [`Hub::publish`]: within a
     /// transaction of a service. As short as that, and to be called in the order of the numbers.
     pub fn appended(&self, message: &Arc<Message>) {
+        if self.tracer().is_on() {
+            self.tracer().note(Record::message(Step::Number, Outcome::Numbered, message));
+        }
         self.0.accept(message);
         self.0.announce(message);
+    }
+
+    /// Counts a publish to a room that its log has answered in another way than to [`Hub::publish`].
+    pub fn answered(&self, room: &RoomName, outcome: PublishOutcome, took: Duration) {
+        self.0.counters.published(&self.0.classes.of(room).keep, outcome, took);
     }
 
     /// Tells those who read a room now, whatever log it keeps; it is kept nowhere. Who cannot be written to at once does
@@ -284,10 +320,23 @@ impl Hub {
         }
     }
 
+    /// Bounds the queues of connections anew, also of those that there are.
+    pub fn limit(&self, outbox: OutboxLimits) {
+        let shards = &self.0.reach.shards;
+        shards.iter().for_each(|shard| shard.limit(outbox, shards.len()));
+    }
+
+    /// Bytes queued for connections, and how many may be.
+    pub fn outboxes(&self) -> (usize, usize) {
+        let shards = &self.0.reach.shards;
+        let sum = |of: fn(&ShardHandle) -> usize| shards.iter().map(of).sum();
+        (sum(ShardHandle::outboxes), sum(ShardHandle::outboxes_most))
+    }
+
     /// Makes the sending half of a connection.
     pub fn outbox(&self, client: ClientId, wire: Wire, socket: Option<TcpStream>, shard: &ShardHandle) -> Arc<Outbox> {
         let number = self.0.number();
-        Arc::new(Outbox::new(number, client, wire, self.0.outbox, socket, shard.clone()))
+        Arc::new(Outbox::new(number, client, wire, socket, shard.clone()))
     }
 
     /// The shard with the fewest connections.
@@ -350,6 +399,10 @@ impl Hub {
             dialect,
             place: place.clone(),
         });
+        if self.tracer().is_on() {
+            let record = Record::new(Step::Reader, Outcome::Began).room(&room.name).of(&outbox);
+            self.tracer().note(place.as_ref().map_or_else(|| record.clone(), |place| record.clone().place(place)));
+        }
         let members = state.members();
         drop(state);
         let place = place.unwrap_or_else(|| self.0.unnumbered.clone());
@@ -369,12 +422,17 @@ impl Hub {
         {
             return self.0.accept(message);
         }
+        if self.tracer().is_on() {
+            self.tracer().scattered(&audience, message);
+        }
         let key = |name: &RoomName| self.0.find(name).map(|room| room.key);
         let rooms: Vec<_> = audience.rooms.iter().filter_map(|name| self.0.find(name)).collect();
         for room in &rooms {
             room.tell_waiters(message);
         }
+        let watched = if self.tracer().is_on() { rooms.as_slice() } else { &[] };
         let targets = Arc::new(Targets {
+            names: watched.iter().map(|room| room.name.clone()).collect(),
             rooms: rooms.iter().map(|room| room.key).collect(),
             connections: audience.connections,
             dialect: audience.dialect,
@@ -421,8 +479,40 @@ impl Hub {
         self.0.room_count.load(Ordering::Relaxed)
     }
 
+    /// What the hub has done, for metrics.
+    pub fn statistics(&self) -> HubStatistics {
+        let Inner { reach, counters, cluster, .. } = &*self.0;
+        HubStatistics {
+            shards: reach.shards.iter().map(|shard| shard.counters().read()).collect(),
+            publishes: counters.publishes(),
+            replayed: counters.replayed.iter().map(|counter| counter.load(Ordering::Relaxed)).collect(),
+            gaps: counters.gaps.load(Ordering::Relaxed),
+            bus: cluster.as_ref().map(|cluster| cluster.statistics()),
+        }
+    }
+
+    /// The names by which [`Hub::statistics`] counts events.
+    pub fn event_names(&self) -> &EventNames {
+        &self.0.names
+    }
+
+    /// Counts a message that somebody was given who is no reader: in the answer to a poll, for instance.
+    pub fn gave(&self, event: &str) {
+        add(&self.0.counters.replayed[self.0.names.number(event)], 1);
+    }
+
+    /// Connections that bytes are queued for. It looks at each: for somebody who asks now and then, on a thread that may
+    /// take its time.
+    pub fn waiting(&self) -> usize {
+        self.0.reach.registry.everybody().iter().filter(|outbox| outbox.is_blocked()).count()
+    }
+
     fn log(&self, room: &RoomName) -> Result<Option<Arc<dyn Log>>, LogError> {
-        match self.0.classes.of(room).keep {
+        self.log_of(&self.0.classes.of(room).keep)
+    }
+
+    fn log_of(&self, keep: &Keep) -> Result<Option<Arc<dyn Log>>, LogError> {
+        match keep {
             Keep::None => Ok(None),
             Keep::Memory(_) => Ok(Some(Arc::clone(&self.0.memory))),
             Keep::Store(_) => match &self.0.store {
@@ -494,16 +584,22 @@ impl Inner {
     }
 
     pub(crate) fn accept(self: &Arc<Self>, message: &Arc<Message>) {
-        if let Some(room) = self.find(&message.room)
-            && room.accept(message, &self.reach) == Accepted::Missing
-        {
-            self.miss(&room);
+        match self.find(&message.room) {
+            Some(room) if room.accept(message, &self.reach) == Accepted::Missing => self.miss(&room),
+            Some(_) => {}
+            None if self.reach.tracer.is_on() => {
+                self.reach.tracer.note(Record::message(Step::Order, Outcome::Nobody, message));
+            }
+            None => {}
         }
     }
 
     fn announce(&self, message: &Arc<Message>) {
         if let Some(cluster) = &self.cluster {
             cluster.announce(message);
+            if self.reach.tracer.is_on() {
+                self.reach.tracer.note(Record::message(Step::Bus, Outcome::Told, message));
+            }
         }
     }
 

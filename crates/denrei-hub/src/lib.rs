@@ -42,7 +42,9 @@ mod room;
 mod seat;
 mod shard;
 mod shelf;
+mod stats;
 mod tail;
+mod trace;
 
 #[doc(hidden)]
 #[cfg(any(test, feature = "laws"))]
@@ -67,6 +69,11 @@ pub use room::{Expels, ReaderKey};
 pub use seat::Seat;
 pub use shard::{Shard, ShardHandle};
 pub use shelf::{LocalShelf, Shelf, Shelving};
+pub use stats::{
+    BusStatistics, Distribution, EventNames, Histogram, HubStatistics, PublishOutcome, PublishStatistics,
+    ShardStatistics,
+};
+pub use trace::{Noted, Outcome, Record, Step, Traced, Tracer};
 
 /// Hash maps of this crate: keys are ours or validated names, and foldhash is seeded per process.
 pub(crate) type Map<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;

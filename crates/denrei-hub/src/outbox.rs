@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{Interest, Ready};
@@ -12,9 +13,11 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::ids::{ClientId, Position};
+use crate::lock;
 use crate::message::Wire;
 use crate::room::ReaderKey;
 use crate::shard::{Command, ShardHandle};
+use crate::stats::Wrote;
 
 /// The sending half of a connection, shared by its session, which reads, and its shard, which writes.
 ///
@@ -27,7 +30,6 @@ pub struct Outbox {
     number: u64,
     client: ClientId,
     wire: AtomicU8,
-    limits: OutboxLimits,
     socket: OnceLock<TcpStream>,
     /// Rewrites bytes of the wire before the upgrade.
     translate: OnceLock<Translate>,
@@ -40,16 +42,20 @@ pub struct Outbox {
     leaving: AtomicBool,
 }
 
-/// Bounds of an outbox.
+/// Bounds of outboxes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxLimits {
     /// Bytes queued for one connection before it counts as slow; default 1 MiB.
     pub bytes: usize,
+    /// Bytes queued for all connections together; default 256 MiB. Each shard has an equal part. What is shed when it is
+    /// spent, in this order: nothing more is queued for whoever has something queued, as if its own bound were reached;
+    /// past five quarters of it, the connections with the longest queues end, until it is half free.
+    pub total: usize,
 }
 
 impl Default for OutboxLimits {
     fn default() -> Self {
-        Self { bytes: 1 << 20 }
+        Self { bytes: 1 << 20, total: 256 << 20 }
     }
 }
 
@@ -84,7 +90,8 @@ pub enum Notice {
     Due,
     /// The server is about to stop.
     Shutdown,
-    /// Something could not be queued that must not be lost.
+    /// Something could not be queued that must not be lost, or the server needs the memory of what is queued: the
+    /// connection is to end.
     Overflow,
     /// The user may not read a room any more, and this reader is not written to: leave it.
     Expelled(ReaderKey),
@@ -102,27 +109,32 @@ pub enum Ended {
 /// What became of bytes that were offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// Written, queued, or of no more interest because the connection has ended.
-    Taken,
+    /// The socket took so many bytes at once; the rest, if there is any, is queued.
+    Written(usize),
+    /// To be written later, behind so many bytes.
+    Queued(usize),
+    /// It was volatile, and would have had to wait.
+    Dropped,
+    /// Of no more interest, because the connection has ended.
+    Gone,
     /// The queue is full.
     Refused,
 }
 
+impl Sent {
+    /// What is volatile is never refused.
+    fn unless(self, volatile: bool) -> Self {
+        if volatile && self == Self::Refused { Self::Dropped } else { self }
+    }
+}
+
 impl Outbox {
     /// An outbox that writes to a socket (`Some`), or keeps its bytes for a session that takes them (`None`).
-    pub fn new(
-        number: u64,
-        client: ClientId,
-        wire: Wire,
-        limits: OutboxLimits,
-        socket: Option<TcpStream>,
-        shard: ShardHandle,
-    ) -> Self {
+    pub fn new(number: u64, client: ClientId, wire: Wire, socket: Option<TcpStream>, shard: ShardHandle) -> Self {
         Self {
             number,
             client,
             wire: AtomicU8::new(wire.0),
-            limits,
             socket: socket.map(OnceLock::from).unwrap_or_default(),
             translate: OnceLock::new(),
             insists: AtomicBool::new(false),
@@ -135,7 +147,7 @@ impl Outbox {
 
     /// How many bytes may wait in it.
     pub fn capacity(&self) -> usize {
-        self.limits.bytes
+        self.shard.outbox_bytes()
     }
 
     /// The connection's number on this node, never 0.
@@ -191,8 +203,8 @@ impl Outbox {
     }
 
     /// Gives the socket back: for a connection that turns out to be part of another.
-    pub fn into_socket(self) -> Option<TcpStream> {
-        self.socket.into_inner()
+    pub fn into_socket(mut self) -> Option<TcpStream> {
+        self.socket.take()
     }
 
     /// Where it is served.
@@ -237,7 +249,7 @@ impl Outbox {
             let mut queue = self.lock();
             // Under the lock: the connection may have been upgraded since they were encoded.
             let bytes = self.in_my_wire(wire, bytes).into_owned();
-            if queue.is_closed() || queue.bytes + bytes.len() > self.limits.bytes {
+            if queue.is_closed() || self.is_full(&queue, bytes.len()) {
                 return false;
             }
             queue.push(bytes);
@@ -255,7 +267,10 @@ impl Outbox {
         if let Some(bytes) = self.shard.send_behind(self, wire, bytes) {
             let (sent, _) = self.queue(wire, &bytes, false);
             if sent == Sent::Refused {
-                return self.overflow();
+                if self.overflow() {
+                    self.shard.counters().overflowed();
+                }
+                return;
             }
             let schedule = self.schedule(&mut self.lock());
             if schedule {
@@ -264,11 +279,13 @@ impl Outbox {
         }
     }
 
-    /// Something could not be queued that is kept nowhere else.
-    pub(crate) fn overflow(&self) {
-        if self.insists.load(Ordering::Relaxed) {
+    /// Something could not be queued that is kept nowhere else; whether the connection ends for it.
+    pub(crate) fn overflow(&self) -> bool {
+        let ends = self.insists.load(Ordering::Relaxed);
+        if ends {
             self.notify(Notice::Overflow);
         }
+        ends
     }
 
     fn schedule(&self, queue: &mut Queue) -> bool {
@@ -283,19 +300,19 @@ impl Outbox {
     /// dropped when it would have to wait, and never refused: nobody is to fall behind or go for it.
     pub(crate) fn write(&self, wire: Wire, chunk: &Bytes, volatile: bool) -> Sent {
         let mut queue = self.lock();
-        if queue.is_closed() || volatile && queue.stuck {
-            return Sent::Taken;
+        if let Some(sent) = queue.passes(volatile) {
+            return sent;
         }
         let chunk = self.in_my_wire(wire, chunk);
         let Some(socket) = self.socket.get().filter(|_| queue.bytes == 0) else {
-            let sent = self.enqueue(&mut queue, chunk.into_owned());
-            return if volatile { Sent::Taken } else { sent };
+            return self.enqueue(&mut queue, chunk.into_owned()).unless(volatile);
         };
         match socket.try_write(&chunk) {
-            Ok(written) if written == chunk.len() => Sent::Taken,
+            Ok(written) if written == chunk.len() => Sent::Written(written),
             Ok(written) => {
                 queue.stuck = true;
-                self.enqueue(&mut queue, chunk.slice(written..))
+                self.enqueue(&mut queue, chunk.slice(written..));
+                Sent::Written(written)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 queue.stuck = true;
@@ -304,7 +321,7 @@ impl Outbox {
             Err(_) => {
                 queue.end(Ended::Broken);
                 self.wake.notify_one();
-                Sent::Taken
+                Sent::Gone
             }
         }
     }
@@ -312,41 +329,48 @@ impl Outbox {
     /// Queues a chunk within the bound and says whether the caller should flush: it is the first one.
     pub(crate) fn queue(&self, wire: Wire, chunk: &Bytes, volatile: bool) -> (Sent, bool) {
         let mut queue = self.lock();
-        if queue.is_closed() || volatile && queue.stuck {
-            return (Sent::Taken, false);
+        if let Some(sent) = queue.passes(volatile) {
+            return (sent, false);
         }
         let chunk = self.in_my_wire(wire, chunk).into_owned();
         let first = queue.bytes == 0 && self.socket.get().is_some();
         if first {
             queue.push(chunk);
-            return (Sent::Taken, true);
+            return (Sent::Queued(0), true);
         }
-        let sent = self.enqueue(&mut queue, chunk);
-        (if volatile { Sent::Taken } else { sent }, false)
+        (self.enqueue(&mut queue, chunk).unless(volatile), false)
     }
 
     /// A chunk that alone exceeds the bound is taken when nothing is queued before it: it could never be sent else.
     fn enqueue(&self, queue: &mut Queue, chunk: Bytes) -> Sent {
-        if queue.bytes > 0 && queue.bytes + chunk.len() > self.limits.bytes {
+        if queue.bytes > 0 && self.is_full(queue, chunk.len()) {
             return Sent::Refused;
         }
         if queue.bytes == 0 || self.socket.get().is_none() {
             // The session does not know yet that it has to wait for the socket.
             self.wake.notify_one();
         }
+        let before = queue.bytes;
         queue.push(chunk);
-        Sent::Taken
+        Sent::Queued(before)
     }
 
     /// Writes as much of the queue as the socket takes; while [`Outbox::is_blocked`] afterwards, the session waits until
     /// the socket is writable and calls this again. Without a socket there is nothing to do.
     pub fn flush(&self) {
-        let Some(socket) = self.socket.get() else { return };
+        let wrote = self.write_out();
+        self.shard.counters().wrote(wrote);
+    }
+
+    /// The same; the caller counts what was written.
+    pub(crate) fn write_out(&self) -> Wrote {
+        let mut wrote = Wrote::default();
+        let Some(socket) = self.socket.get() else { return wrote };
         let mut queue = self.lock();
         queue.scheduled = false;
         queue.stuck = false;
         while !queue.chunks.is_empty() {
-            let wrote = match queue.chunks.len() {
+            let taken = match queue.chunks.len() {
                 1 => socket.try_write(&queue.chunks[0]),
                 many => {
                     let mut slices = [IoSlice::new(&[]); 64];
@@ -356,22 +380,27 @@ impl Outbox {
                     socket.try_write_vectored(&slices[..many.min(64)])
                 }
             };
-            match wrote {
-                Ok(written) => queue.advance(written),
+            match taken {
+                Ok(written) => {
+                    wrote.calls += 1;
+                    wrote.bytes += written as u64;
+                    queue.advance(written);
+                }
                 // No wake: a session that flushes whenever it is woken would wake itself for ever.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     queue.stuck = true;
-                    return;
+                    return wrote;
                 }
                 Err(_) => {
                     queue.end(Ended::Broken);
                     self.wake.notify_one();
-                    return;
+                    return wrote;
                 }
             }
         }
         // An idle connection owns no buffers.
         queue.chunks = VecDeque::new();
+        wrote
     }
 
     /// Wakes the session if there is something that it must wait with for the socket.
@@ -468,15 +497,69 @@ impl Outbox {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        // No code that runs under this lock leaves the queue half changed when it panics.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether so many bytes more would exceed the connection's bound, or what all of the shard may hold.
+    fn is_full(&self, queue: &Queue, more: usize) -> bool {
+        queue.bytes + more > self.capacity() || queue.bytes > 0 && self.shard.outboxes() > self.shard.outboxes_most()
+    }
+
+    /// Bytes queued that nothing will take but the end of the connection; none if that is under way.
+    pub(crate) fn held(&self) -> Option<usize> {
+        let queue = self.lock();
+        (!queue.is_closed()).then_some(queue.bytes)
+    }
+
+    /// Whoever looks into the queue accounts for what it changes there.
+    fn lock(&self) -> Locked<'_> {
+        let queue = lock(&self.queue);
+        Locked { before: queue.bytes, queue, shard: &self.shard }
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        // What nobody took is held no more.
+        self.lock().end(Ended::Closed);
+    }
+}
+
+/// The queue, whose bytes are part of what its shard holds.
+struct Locked<'a> {
+    queue: MutexGuard<'a, Queue>,
+    before: usize,
+    shard: &'a ShardHandle,
+}
+
+impl Deref for Locked<'_> {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        &self.queue
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Queue {
+        &mut self.queue
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.shard.hold(self.before, self.queue.bytes);
     }
 }
 
 impl Queue {
     fn is_closed(&self) -> bool {
         self.sealed || self.ended.is_some()
+    }
+
+    /// What becomes of a chunk that is not even tried.
+    fn passes(&self, volatile: bool) -> Option<Sent> {
+        match self.is_closed() {
+            true => Some(Sent::Gone),
+            false => (volatile && self.stuck).then_some(Sent::Dropped),
+        }
     }
 
     fn push(&mut self, bytes: Bytes) {

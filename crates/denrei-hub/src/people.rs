@@ -12,16 +12,25 @@ use crate::hub::Hub;
 use crate::ids::{ClientId, Name, RoomName};
 use crate::message::{Dialect, Message};
 use crate::outbox::{Notice, Outbox};
+use crate::trace::{Outcome, Record, Step, not_here};
 
 impl Hub {
     /// Sends one connection a message that belongs to no room; false when it is not connected here, or too slow.
     pub fn direct(&self, client: &str, message: &Message) -> bool {
-        self.0.reach.registry.client(client).is_some_and(|outbox| self.offer(&outbox, message))
+        let outbox = self.0.reach.registry.client(client);
+        if outbox.is_none() && self.tracer().is_on() {
+            self.tracer().note(not_here(message, Some(&client.into()), None));
+        }
+        outbox.is_some_and(|outbox| self.offer(&outbox, message))
     }
 
     /// The same for every connection of a user; how many it reached.
     pub fn direct_to_user(&self, user: &Name, message: &Message) -> usize {
-        self.0.reach.registry.user(user).iter().filter(|outbox| self.offer(outbox, message)).count()
+        let theirs = self.0.reach.registry.user(user);
+        if theirs.is_empty() && self.tracer().is_on() {
+            self.tracer().note(not_here(message, None, Some(user)));
+        }
+        theirs.iter().filter(|outbox| self.offer(outbox, message)).count()
     }
 
     /// Sends a message to a client, wherever it is; whether it was there. It goes out when this is called.
@@ -98,7 +107,7 @@ impl Hub {
 
     pub(crate) fn show_out(&self, user: &Name, room: &RoomName) {
         let Some(room) = self.0.find(room) else { return };
-        self.0.reach.expel(room.key, user);
+        self.0.reach.expel(&room.name, room.key, user);
     }
 
     /// Users whose connections have changed since the last call: for whom it concerns who is there.
@@ -118,6 +127,13 @@ impl Hub {
 
     fn offer(&self, outbox: &Arc<Outbox>, message: &Message) -> bool {
         let wire = outbox.wire();
-        outbox.offer(wire, &message.frame(wire, Dialect::default(), &self.0.encoders))
+        let frame = message.frame(wire, Dialect::default(), &self.0.encoders);
+        let taken = outbox.offer(wire, &frame);
+        if self.tracer().is_on() {
+            let outcome = if taken { Outcome::Queued } else { Outcome::Overflow };
+            let record = Record { user: None, ..Record::message(Step::Direct, outcome, message).of(outbox) };
+            self.tracer().note(Record { bytes: Some(frame.len() as u64), ..record });
+        }
+        taken
     }
 }

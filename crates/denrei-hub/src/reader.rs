@@ -14,6 +14,7 @@ use crate::message::Message;
 use crate::outbox::Outbox;
 use crate::room::{ReaderKey, Room};
 use crate::shard::Command;
+use crate::trace::{Outcome, Record, Step};
 
 /// A session's place in a room. Dropping it detaches the session.
 pub struct Reader {
@@ -58,21 +59,37 @@ impl Reader {
 
     /// Begins to receive what follows [`Reader::place`].
     pub fn live(&self) {
+        self.note(Outcome::Live, &self.place);
         self.outbox.shard().send(Command::Live { reader: self.key, place: self.place.clone() });
     }
 
     /// A way through the log from a place that the client has seen. The reader receives signals from now on.
     pub fn cursor(&self, from: Position) -> Cursor {
+        self.note(Outcome::Began, &from);
         self.outbox.shard().send(Command::Page(self.key));
         let own = (!self.echo).then(|| (Arc::clone(self.outbox.client()), self.place.clone()));
         let hub = Hub(Arc::clone(&self.interest.inner));
         let room = Arc::clone(&self.interest.room);
-        Cursor { hub, room, key: self.key, shard: self.outbox.shard().clone(), place: from, own }
+        Cursor { hub, room, key: self.key, outbox: Arc::clone(&self.outbox), place: from, own }
+    }
+}
+
+impl Reader {
+    /// How it begins to be given what follows a place.
+    fn note(&self, outcome: Outcome, place: &Position) {
+        let tracer = &self.interest.inner.reach.tracer;
+        if tracer.is_on() {
+            tracer.note(Record::new(Step::Page, outcome).room(self.room()).place(place).of(&self.outbox));
+        }
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
+        let tracer = &self.interest.inner.reach.tracer;
+        if tracer.is_on() {
+            tracer.note(Record::new(Step::Reader, Outcome::Left).room(self.room()).of(&self.outbox));
+        }
         let mut state = self.interest.room.lock();
         state.readers[self.outbox.shard().number()] -= 1;
         self.outbox.leaves();

@@ -51,6 +51,15 @@ impl Registry {
         }
     }
 
+    /// Each user with each of their connections.
+    pub(crate) fn identified(&self) -> Vec<(Name, Arc<Outbox>)> {
+        let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |(user, theirs): (&Name, &Vec<Arc<Outbox>>)| {
+            theirs.iter().map(|outbox| (user.clone(), Arc::clone(outbox))).collect::<Vec<_>>()
+        };
+        tables.users.iter().flat_map(of).collect()
+    }
+
     pub(crate) fn client(&self, client: &str) -> Option<Arc<Outbox>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clients.get(client).cloned()
     }

@@ -13,6 +13,7 @@ use crate::order::{Order, Verdict};
 use crate::registry::Registry;
 use crate::shard::{Command, ShardHandle};
 use crate::tail::{Tail, Tails};
+use crate::trace::{Outcome, Record, Step, Tracer};
 
 /// The number of a room on this node while it has readers; a room that comes back gets a new one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -54,6 +55,7 @@ pub(crate) struct State {
 pub(crate) struct Reach {
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) registry: Registry,
+    pub(crate) tracer: Arc<Tracer>,
     pub(crate) expels: Option<Expels>,
 }
 
@@ -62,8 +64,11 @@ pub type Expels = fn(&Message) -> Option<Name>;
 
 impl Reach {
     /// Behind what the room has handed out so far.
-    pub(crate) fn expel(&self, room: RoomKey, user: &Name) {
+    pub(crate) fn expel(&self, name: &RoomName, room: RoomKey, user: &Name) {
         for outbox in self.registry.user(user) {
+            if self.tracer.is_on() {
+                self.tracer.note(Record::new(Step::Reader, Outcome::Expelled).room(name).of(&outbox));
+            }
             outbox.shard().send(Command::Expel(room, outbox.number()));
         }
     }
@@ -108,15 +113,19 @@ impl Room {
     pub(crate) fn accept(&self, message: &Arc<Message>, reach: &Reach) -> Accepted {
         let mut state = self.lock();
         if self.log.is_none() {
+            note(reach, message, Outcome::Next);
             state.deliver(self.key, message, reach);
             return Accepted::Done;
         }
         if message.kind == Kind::Signal {
             // Nobody who waits for the log's next message waits for this.
+            note(reach, message, Outcome::Next);
             state.hand(self.key, message, reach);
             return Accepted::Done;
         }
-        match state.order.accept(message) {
+        let verdict = state.order.accept(message);
+        note(reach, message, verdict.into());
+        match verdict {
             Verdict::Seen => return Accepted::Done,
             Verdict::Deliver => {
                 state.deliver(self.key, message, reach);
@@ -175,9 +184,14 @@ impl Room {
         let lost = page.first > place.seq.next() && page.head > place.seq;
         if page.epoch != place.epoch || lost {
             state.jump(self.key, page.position(), reach);
+            if reach.tracer.is_on() {
+                let record = Record::new(Step::Order, Outcome::Jumped).room(&self.name).place(&page.position());
+                reach.tracer.note(record);
+            }
         }
         for message in &page.messages {
             if state.order.accept(message) == Verdict::Deliver {
+                note(reach, message, Outcome::Next);
                 state.deliver(self.key, message, reach);
             }
         }
@@ -255,6 +269,7 @@ impl State {
 
     fn release(&mut self, room: RoomKey, reach: &Reach) {
         while let Some(message) = self.order.release() {
+            note(reach, &message, Outcome::Next);
             self.deliver(room, &message, reach);
         }
     }
@@ -282,7 +297,13 @@ impl State {
             }
         }
         if let Some(user) = reach.expels.and_then(|expels| expels(message)) {
-            reach.expel(room, &user);
+            reach.expel(&message.room, room, &user);
         }
+    }
+}
+
+fn note(reach: &Reach, message: &Message, outcome: Outcome) {
+    if reach.tracer.is_on() {
+        reach.tracer.note(Record::message(Step::Order, outcome, message));
     }
 }

@@ -31,6 +31,7 @@ impl Seat {
     pub fn identify(&mut self, user: Option<Name>) {
         if let Some(user) = user.filter(|user| !self.users.contains(user)) {
             self.hub.0.reach.registry.identify(&self.outbox, &user);
+            self.hub.tracer().identified(&self.outbox, &user);
             self.users.reserve_exact(1);
             self.users.push(user);
         }
@@ -39,8 +40,10 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        let ended = self.outbox.ended();
         self.outbox.end();
         self.hub.0.reach.registry.remove(&self.outbox, &self.users);
+        self.hub.tracer().gone(&self.outbox, ended);
         self.outbox.shard().leave(&self.outbox);
     }
 }

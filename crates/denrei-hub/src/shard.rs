@@ -4,17 +4,24 @@
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::MissedTickBehavior;
 
-use crate::ids::{Position, Seq};
-use crate::message::{Dialect, Encoders, Kind, Message, Wire};
-use crate::outbox::{Notice, Outbox, Sent};
+use crate::ids::{Position, RoomName, Seq};
+use crate::message::{Dialect, Encoders, Message, Wire};
+use crate::outbox::{Notice, Outbox, OutboxLimits, Sent};
 use crate::room::{ReaderKey, RoomKey};
+use crate::stats::{EventNames, ShardCounters, Tally};
+use crate::trace::Tracer;
 use crate::{Map, Set};
+
+mod run;
+mod watched;
+
+use run::{Chunks, Run};
 
 /// The working half of a shard: [`Shard::run`] is spawned once, on the runtime of the connections it writes to.
 pub struct Shard {
@@ -26,6 +33,10 @@ pub struct Shard {
     beats: u64,
     /// Sends since the runtime was last given the chance to do something else.
     sends: usize,
+    /// When it began to work, or went on after others had their chance.
+    since: Instant,
+    names: EventNames,
+    tally: Tally,
 }
 
 /// The other half: how everyone else reaches the shard.
@@ -35,11 +46,22 @@ pub struct ShardHandle(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     number: usize,
+    tracer: Arc<Tracer>,
     inbox: Mutex<Inbox>,
     pressed: AtomicBool,
     connections: AtomicUsize,
+    outboxes: Outboxes,
     wake: Notify,
     relief: Notify,
+    counters: ShardCounters,
+}
+
+/// What is queued for the shard's connections, and what may be.
+#[derive(Debug, Default)]
+struct Outboxes {
+    queued: AtomicUsize,
+    bytes: AtomicUsize,
+    most: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +110,8 @@ pub(crate) enum Command {
     Jump(RoomKey, Position),
     /// Bytes were queued that someone must flush.
     Flush(Arc<Outbox>),
+    /// Note where the readers of these rooms stand, in a trace that begins.
+    Look(Box<str>, Arc<Map<RoomKey, RoomName>>),
     /// Tell every connection.
     Shutdown,
     /// Tell that everything before this was done.
@@ -98,6 +122,8 @@ pub(crate) enum Command {
 #[derive(Debug, Default)]
 pub(crate) struct Targets {
     pub(crate) rooms: Vec<RoomKey>,
+    /// Their names, while somebody investigates.
+    pub(crate) names: Vec<RoomName>,
     pub(crate) connections: Vec<Arc<Outbox>>,
     /// How the single connections want it told.
     pub(crate) dialect: Dialect,
@@ -144,14 +170,17 @@ impl ShardHandle {
     const PRESSED: usize = 4096;
     const HEAVY: usize = 32 << 20;
 
-    pub(crate) fn new(number: usize) -> Self {
+    pub(crate) fn new(number: usize, names: &EventNames, tracer: Arc<Tracer>) -> Self {
         Self(Arc::new(Shared {
             number,
+            tracer,
             inbox: Mutex::default(),
             pressed: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
+            outboxes: Outboxes::default(),
             wake: Notify::new(),
             relief: Notify::new(),
+            counters: ShardCounters::new(names),
         }))
     }
 
@@ -163,6 +192,40 @@ impl ShardHandle {
     /// How many connections it serves.
     pub fn connections(&self) -> usize {
         self.0.connections.load(Ordering::Relaxed)
+    }
+
+    /// Bounds the outboxes of its connections, which are one of so many parts of all.
+    pub(crate) fn limit(&self, limits: OutboxLimits, parts: usize) {
+        self.0.outboxes.bytes.store(limits.bytes, Ordering::Relaxed);
+        self.0.outboxes.most.store(limits.total / parts, Ordering::Relaxed);
+    }
+
+    /// How many bytes may be queued for one connection.
+    pub(crate) fn outbox_bytes(&self) -> usize {
+        self.0.outboxes.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes queued for its connections. A message that several have to get counts for each, though it is one.
+    pub fn outboxes(&self) -> usize {
+        self.0.outboxes.queued.load(Ordering::Relaxed)
+    }
+
+    /// How many may be.
+    pub(crate) fn outboxes_most(&self) -> usize {
+        self.0.outboxes.most.load(Ordering::Relaxed)
+    }
+
+    /// A connection had so many bytes queued, and has so many now.
+    pub(crate) fn hold(&self, before: usize, now: usize) {
+        match now.checked_sub(before) {
+            Some(0) => {}
+            Some(more) => drop(self.0.outboxes.queued.fetch_add(more, Ordering::Relaxed)),
+            None => drop(self.0.outboxes.queued.fetch_sub(before - now, Ordering::Relaxed)),
+        }
+    }
+
+    pub(crate) fn counters(&self) -> &ShardCounters {
+        &self.0.counters
     }
 
     pub(crate) fn enter(&self, outbox: &Arc<Outbox>, period: u32) {
@@ -254,7 +317,7 @@ impl Shard {
     /// size: what is joined must not let a slow reader hold more than its bound.
     const CHUNK: usize = 256 << 10;
 
-    pub(crate) fn new(handle: ShardHandle, encoders: Encoders) -> Self {
+    pub(crate) fn new(handle: ShardHandle, encoders: Encoders, names: EventNames) -> Self {
         Self {
             handle,
             encoders,
@@ -263,6 +326,9 @@ impl Shard {
             seats: Map::default(),
             beats: 0,
             sends: 0,
+            since: Instant::now(),
+            tally: Tally::new(&names),
+            names,
         }
     }
 
@@ -287,6 +353,7 @@ impl Shard {
     /// One coarse wheel for all connections of the shard, instead of a timer for each.
     fn beat(&mut self) {
         self.beats += 1;
+        self.shed();
         for (number, seat) in &mut self.seats {
             if seat.due.is_some_and(|due| due.get() <= self.beats) {
                 seat.due = None;
@@ -298,7 +365,35 @@ impl Shard {
         }
     }
 
+    /// Ends the connections with the longest queues while they hold too much together: what sessions answer is bounded
+    /// for each of them, and not for all.
+    fn shed(&self) {
+        let (queued, most) = (self.handle.outboxes(), self.handle.outboxes_most());
+        if queued <= most.saturating_add(most / 4) {
+            return;
+        }
+        let held = self.seats.values().filter_map(|seat| Some((seat.outbox.held()?, &seat.outbox)));
+        let mut held: Vec<_> = held.filter(|(bytes, _)| *bytes > 0).collect();
+        held.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        // Those that end already are not among them.
+        let mut left: usize = held.iter().map(|(bytes, _)| bytes).sum();
+        let mut ended = 0;
+        for (bytes, outbox) in held {
+            if left <= most / 2 {
+                break;
+            }
+            outbox.notify(Notice::Overflow);
+            left -= bytes;
+            ended += 1;
+        }
+        if ended > 0 {
+            tracing::warn!(queued, most, ended, "connections that do not read hold too much memory: the worst end");
+        }
+    }
+
     async fn turn(&mut self) {
+        let begun = Instant::now();
+        self.since = begun;
         let commands = self.handle.take();
         let nowhere = RoomKey::default();
         let mut touched = commands.iter().filter_map(|command| match command {
@@ -334,9 +429,9 @@ impl Shard {
                 Command::Send(outbox, wire, bytes) => {
                     self.deliver(of, &mut run, direct, &mut dirty).await;
                     match outbox.queue(wire, &bytes, false) {
-                        (Sent::Refused, _) => outbox.overflow(),
-                        (Sent::Taken, true) => dirty.push(outbox),
-                        (Sent::Taken, false) => {}
+                        (Sent::Refused, _) => self.tally.overflows += u64::from(outbox.overflow()),
+                        (_, true) => dirty.push(outbox),
+                        (_, false) => {}
                     }
                 }
                 other => {
@@ -349,10 +444,14 @@ impl Shard {
         // Everything is in its outbox now, in order.
         self.handle.rest();
         for outbox in dirty {
-            outbox.flush();
+            let wrote = outbox.write_out();
+            self.tally.wrote.calls += wrote.calls;
+            self.tally.wrote.bytes += wrote.bytes;
             outbox.remind();
             self.breathe().await;
         }
+        self.tally.busy += self.since.elapsed();
+        self.tally.settle(begun.elapsed(), self.places.len(), &self.handle.0.counters);
     }
 
     fn obey(&mut self, command: Command) {
@@ -377,6 +476,7 @@ impl Shard {
             Command::Page(reader) => {
                 if let Some(entry) = self.entry(reader).filter(|entry| entry.state == State::New) {
                     entry.state = State::Behind;
+                    self.tally.behind += 1;
                 }
             }
             Command::Live { reader, place } => self.live(reader, place),
@@ -392,10 +492,12 @@ impl Shard {
             }
             Command::Jump(room, place) => {
                 if let Some(readers) = self.rooms.get_mut(&room) {
-                    readers.fall_behind();
+                    let fallen = readers.fall_behind();
                     readers.delivered = Some(place);
+                    self.tally.fell(fallen);
                 }
             }
+            Command::Look(trace, rooms) => self.look(&trace, &rooms),
             Command::Shutdown => self.seats.values().for_each(|seat| seat.outbox.notify(Notice::Shutdown)),
             // Whoever asked may have gone.
             Command::Settle(tell) => drop(tell.send(())),
@@ -423,14 +525,18 @@ impl Shard {
             Some(delivered) if delivered.epoch != place.epoch || delivered.seq > place.seq => {
                 entry.outbox.notify(Notice::Behind(key, place));
             }
-            _ => entry.state = State::Live(place.seq),
+            _ => {
+                self.tally.behind -= usize::from(entry.state == State::Behind);
+                entry.state = State::Live(place.seq);
+            }
         }
     }
 
     fn detach(&mut self, key: ReaderKey) {
         let Some((room, at)) = self.places.remove(&key) else { return };
         let Some(readers) = self.rooms.get_mut(&room) else { return };
-        readers.list.swap_remove(at);
+        let gone = readers.list.swap_remove(at);
+        self.tally.behind -= usize::from(gone.state == State::Behind);
         if let Some(moved) = readers.list.get(at) {
             self.places.insert(moved.key, (room, at));
         }
@@ -452,16 +558,23 @@ impl Shard {
         let numbered = first.seq != Seq::ZERO;
         let before = numbered.then(|| Position { epoch: first.epoch.clone(), seq: Seq(first.seq.0 - 1) });
         if readers.delivered.as_ref().is_some_and(|delivered| numbered && Some(delivered) != before.as_ref()) {
-            readers.fall_behind();
+            let fallen = readers.fall_behind();
+            self.tally.fell(fallen);
         }
         let encoders = self.encoders.clone();
-        let run_of = Run::new(&encoders, run, before, direct);
         let mut chunks = Chunks::default();
-        for entry in &mut readers.list {
-            if run_of.write_to(entry, &mut chunks, dirty) {
-                self.breathe().await;
+        if self.handle.0.tracer.watches(&first.room) {
+            let run_of = Run::new(&encoders, run, before, true);
+            self.write_watched(&run_of, &mut readers.list, &mut chunks, dirty).await;
+        } else {
+            let run_of = Run::new(&encoders, run, before, direct);
+            for entry in &mut readers.list {
+                if run_of.write_to(entry, &mut chunks, &mut self.tally, dirty).is_some() {
+                    self.breathe().await;
+                }
             }
         }
+        self.tally.ran(&self.names, run);
         if numbered {
             readers.delivered = Some(last.position());
         }
@@ -477,14 +590,22 @@ impl Shard {
         }
         let encoders = self.encoders.clone();
         let messages = [message];
-        let run = Run::new(&encoders, &messages, None, false);
+        let tracer = Arc::clone(&self.handle.0.tracer);
+        let run = Run::new(&encoders, &messages, None, !targets.names.is_empty());
         let mut chunks = Chunks::default();
         let overlap = targets.rooms.len() > 1 || !targets.connections.is_empty();
-        for room in &targets.rooms {
+        for (at, room) in targets.rooms.iter().enumerate() {
             let Some(mut readers) = self.rooms.remove(room) else { continue };
             for entry in &mut readers.list {
                 let fresh = if overlap { had.insert(entry.connection) } else { !had.contains(&entry.connection) };
-                if fresh && run.write_to(entry, &mut chunks, dirty) {
+                let state = entry.state;
+                let gave = if fresh { run.write_to(entry, &mut chunks, &mut self.tally, dirty) } else { None };
+                match targets.names.get(at) {
+                    Some(name) if fresh => run.note(&tracer, entry, state, gave, Some(name)),
+                    Some(name) => run.note_excepted(&tracer, &entry.outbox, name),
+                    None => {}
+                }
+                if gave.is_some() {
                     self.breathe().await;
                 }
             }
@@ -492,9 +613,10 @@ impl Shard {
         }
         for outbox in &targets.connections {
             if outbox.shard().number() == self.handle.number() && had.insert(outbox.number()) {
-                run.hand(outbox, targets.dialect, &mut chunks, dirty);
+                run.hand(outbox, targets.dialect, &mut chunks, &mut self.tally, dirty);
             }
         }
+        self.tally.ran(&self.names, &messages);
     }
 
     /// Lets reads and other tasks have their turn in between: a fan-out to 10,000 takes tens of milliseconds.
@@ -502,158 +624,27 @@ impl Shard {
         self.sends += 1;
         if self.sends >= 256 {
             self.sends = 0;
+            self.tally.busy += self.since.elapsed();
             tokio::task::yield_now().await;
+            self.since = Instant::now();
         }
-    }
-}
-
-/// Consecutive messages of one room, on their way to its readers.
-struct Run<'a> {
-    encoders: &'a Encoders,
-    messages: &'a [Arc<Message>],
-    /// The place just before the first; none when the room keeps no log.
-    before: Option<Position>,
-    direct: bool,
-    volatile: bool,
-    /// Signals never come back to who gave them.
-    signals: bool,
-    senders: Senders<'a>,
-}
-
-/// The joined chunk per wire and dialect, made when the first reader of these needs it.
-#[derive(Default)]
-struct Chunks(Vec<(Wire, Dialect, Bytes)>);
-
-impl Chunks {
-    fn get(&mut self, wire: Wire, dialect: Dialect, make: impl FnOnce() -> Bytes) -> &Bytes {
-        let known = self.0.iter().position(|(w, d, _)| (*w, *d) == (wire, dialect));
-        let at = known.unwrap_or_else(|| {
-            self.0.push((wire, dialect, make()));
-            self.0.len() - 1
-        });
-        &self.0[at].2
-    }
-}
-
-impl<'a> Run<'a> {
-    fn new(encoders: &'a Encoders, messages: &'a [Arc<Message>], before: Option<Position>, direct: bool) -> Self {
-        let volatile = messages.iter().any(|message| message.is_volatile());
-        let signals = messages.iter().all(|message| message.kind == Kind::Signal);
-        Self { encoders, messages, before, direct, volatile, signals, senders: Senders::of(messages) }
-    }
-
-    /// Hands the messages to a connection that is no reader.
-    fn hand(&self, outbox: &Arc<Outbox>, dialect: Dialect, chunks: &mut Chunks, dirty: &mut Vec<Arc<Outbox>>) {
-        let wire = outbox.wire();
-        let chunk = chunks.get(wire, dialect, || self.encoders.joined(self.messages, wire, dialect));
-        if self.send(outbox, wire, chunk, dirty) == Sent::Refused {
-            outbox.overflow();
-        }
-    }
-
-    fn send(&self, outbox: &Arc<Outbox>, wire: Wire, chunk: &Bytes, dirty: &mut Vec<Arc<Outbox>>) -> Sent {
-        if self.direct {
-            return outbox.write(wire, chunk, self.volatile);
-        }
-        let (sent, first) = outbox.queue(wire, chunk, self.volatile);
-        if first {
-            dirty.push(Arc::clone(outbox));
-        }
-        sent
-    }
-
-    /// Returns whether something was written or queued.
-    fn write_to(&self, entry: &mut Entry, chunks: &mut Chunks, dirty: &mut Vec<Arc<Outbox>>) -> bool {
-        let seen = match entry.state {
-            State::Live(seen) => seen,
-            State::Behind if self.signals => Seq::ZERO,
-            State::Behind | State::New => return false,
-        };
-        let wire = entry.outbox.wire();
-        let own = !self.echoes(entry) && self.senders.include(entry);
-        let fresh = self.before.as_ref().is_none_or(|before| before.seq >= seen);
-        let rest;
-        let chunk = if fresh && !own {
-            chunks.get(wire, entry.dialect, || self.encoders.joined(self.messages, wire, entry.dialect))
-        } else {
-            rest = self.without(entry, seen);
-            if rest.is_empty() {
-                return false;
-            }
-            &self.encoders.joined(&rest, wire, entry.dialect)
-        };
-        if self.send(&entry.outbox, wire, chunk, dirty) == Sent::Refused {
-            self.overflow(entry);
-        }
-        true
-    }
-
-    /// The messages without those that the reader has, or sent itself.
-    fn without(&self, entry: &Entry, seen: Seq) -> Vec<Arc<Message>> {
-        let wanted = |message: &&Arc<Message>| {
-            let fresh = self.before.is_none() || message.seq > seen;
-            fresh && (self.echoes(entry) || !is_own(entry, message))
-        };
-        self.messages.iter().filter(wanted).cloned().collect()
-    }
-
-    /// Whether a reader gets what it has sent itself.
-    fn echoes(&self, entry: &Entry) -> bool {
-        entry.echo && !self.signals
-    }
-
-    /// The policy for a full outbox: what is kept in a log is read from there later; what is not is dropped, or ends the
-    /// connection if it insists.
-    fn overflow(&self, entry: &mut Entry) {
-        let (Some(before), State::Live(seen)) = (&self.before, entry.state) else { return entry.outbox.overflow() };
-        entry.state = State::Behind;
-        let seq = before.seq.max(seen);
-        entry.outbox.notify(Notice::Behind(entry.key, Position { epoch: before.epoch.clone(), seq }));
     }
 }
 
 impl Readers {
-    /// What comes next does not follow on what was delivered: whoever is live must read the log from there.
-    fn fall_behind(&mut self) {
-        let Some(delivered) = &self.delivered else { return };
+    /// What comes next does not follow on what was delivered: whoever is live must read the log from there. Returns how
+    /// many are.
+    fn fall_behind(&mut self) -> usize {
+        let Some(delivered) = &self.delivered else { return 0 };
+        let mut fallen = 0;
         for entry in &mut self.list {
             if let State::Live(seen) = entry.state {
                 entry.state = State::Behind;
+                fallen += 1;
                 let place = Position { epoch: delivered.epoch.clone(), seq: delivered.seq.max(seen) };
                 entry.outbox.notify(Notice::Behind(entry.key, place));
             }
         }
-    }
-}
-
-/// Who sent the messages of a run: by the connection, or by the client where the connection is not known. That is so
-/// for messages of other nodes, and for those that were read from the log before their append was answered here.
-struct Senders<'a> {
-    connections: Vec<u64>,
-    clients: Vec<&'a str>,
-}
-
-impl<'a> Senders<'a> {
-    fn of(run: &'a [Arc<Message>]) -> Self {
-        let (known, unknown): (Vec<_>, Vec<_>) = run.iter().partition(|message| message.origin != 0);
-        let mut connections: Vec<_> = known.into_iter().map(|message| message.origin).collect();
-        let mut clients: Vec<_> = unknown.into_iter().filter_map(|message| message.from.as_deref()).collect();
-        connections.sort_unstable();
-        connections.dedup();
-        clients.sort_unstable();
-        clients.dedup();
-        Self { connections, clients }
-    }
-
-    fn include(&self, entry: &Entry) -> bool {
-        self.connections.binary_search(&entry.connection).is_ok()
-            || !self.clients.is_empty() && self.clients.binary_search(&&**entry.outbox.client()).is_ok()
-    }
-}
-
-fn is_own(entry: &Entry, message: &Message) -> bool {
-    match message.origin {
-        0 => message.from.as_ref() == Some(entry.outbox.client()),
-        origin => origin == entry.connection,
+        fallen
     }
 }

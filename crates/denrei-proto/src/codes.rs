@@ -50,6 +50,10 @@ pub enum Code {
     MethodNotAllowed,
     /// It is larger than the limit.
     TooLarge,
+    /// A file of this type is not taken.
+    UnsupportedType,
+    /// The user's files would be larger than they may be together. Remove some of them.
+    QuotaExceeded,
     /// It took too long to arrive.
     TooSlow,
     /// The connection has joined as many rooms as it may.
@@ -65,6 +69,39 @@ pub enum Code {
 }
 
 impl Code {
+    /// All codes.
+    pub const ALL: [Self; 29] = [
+        Self::InvalidMessage,
+        Self::UnknownType,
+        Self::InvalidField,
+        Self::InvalidName,
+        Self::InvalidPosition,
+        Self::ReservedEvent,
+        Self::TokenMissing,
+        Self::TokenInvalid,
+        Self::TokenExpired,
+        Self::TokenEarly,
+        Self::TokenAudience,
+        Self::TokenIssuer,
+        Self::TokenRevoked,
+        Self::Forbidden,
+        Self::NotAMember,
+        Self::Banned,
+        Self::Muted,
+        Self::SlowMode,
+        Self::Conflict,
+        Self::OriginRefused,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::TooLarge,
+        Self::TooSlow,
+        Self::TooManyRooms,
+        Self::RateLimited,
+        Self::TooManyConnections,
+        Self::Unavailable,
+        Self::ShuttingDown,
+    ];
+
     /// The code as it is written.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -91,6 +128,8 @@ impl Code {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::TooLarge => "too_large",
+            Self::UnsupportedType => "unsupported_type",
+            Self::QuotaExceeded => "quota_exceeded",
             Self::TooSlow => "too_slow",
             Self::TooManyRooms => "too_many_rooms",
             Self::RateLimited => "rate_limited",
@@ -135,7 +174,8 @@ impl Code {
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::TooSlow => 408,
-            Self::TooLarge => 413,
+            Self::TooLarge | Self::QuotaExceeded => 413,
+            Self::UnsupportedType => 415,
             Self::TooManyRooms | Self::RateLimited | Self::Muted | Self::SlowMode => 429,
             Self::TooManyConnections | Self::Unavailable | Self::ShuttingDown => 503,
         }
@@ -148,6 +188,8 @@ pub mod close {
     pub const NORMAL: u16 = 1000;
     /// The server stops. Reconnect after the delay that the `shutdown` frame gave, and resume.
     pub const SERVICE_RESTART: u16 = 1012;
+    /// The client reads too slowly for a server that is short of memory. Reconnect later, and resume.
+    pub const TRY_AGAIN_LATER: u16 = 1013;
     /// A message was left unfinished for too long. Reconnect and resume.
     pub const UNFINISHED: u16 = 1008;
     /// The token has expired or was taken back. Reconnect with a new one, and resume.

@@ -51,7 +51,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tokio::spawn(denrei.clone().run());
     register(&denrei.io().of("/")?, id);
     say(&address);
-    denrei.serve(listener, places, Router::new(), std::future::pending()).await;
+    denrei.serve([listener.into()], places, Router::new(), std::future::pending()).await;
     Ok(())
 }
 

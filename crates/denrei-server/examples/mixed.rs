@@ -65,7 +65,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     register(denrei.io().of("/dynamic")?.compat(sharded(Subscriptions::Dynamic)));
     register(denrei.io().of("/static")?.compat(sharded(Subscriptions::Static)));
     say(&format!("http://{}", listener.local_addr()?));
-    denrei.serve(listener, places, Router::new(), std::future::pending()).await;
+    denrei.serve([listener.into()], places, Router::new(), std::future::pending()).await;
     Ok(())
 }
 

@@ -8,8 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use denrei::NewToken;
 use denrei_hub::Name;
 
-use crate::config::{self, Settings};
-use crate::{file, secret, serve};
+use crate::config::{self, S3Key};
+use crate::file::LogFormat;
+use crate::{doctor, file, secret, serve};
 
 /// Realtime rooms that keep order and let clients resume, over WebSocket, SSE and polling.
 #[derive(Parser)]
@@ -25,6 +26,14 @@ enum Command {
     Serve {
         #[command(flatten)]
         options: Options,
+    },
+    /// Look at everything that the server would run on, and say what to do. Changes nothing.
+    Doctor {
+        #[command(flatten)]
+        options: Options,
+        /// Print what was found as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Print a token that says who somebody is, and nothing else.
     Token {
@@ -43,8 +52,11 @@ enum Command {
         #[arg(long, default_value = "1h", value_parser = duration)]
         ttl: Duration,
     },
-    /// Print the settings with their defaults, as a file to begin with; or check a file.
+    /// Print the settings that most servers have, as a file to begin with; or check a file.
     Config {
+        /// Print every setting, with its default.
+        #[arg(long, conflicts_with = "check")]
+        all: bool,
         /// Say whether this file is in order.
         #[arg(long, value_name = "FILE")]
         check: Option<PathBuf>,
@@ -77,17 +89,33 @@ pub(crate) struct Options {
     /// Where the others reach this server [default: http://LISTEN, if that is one address].
     #[arg(long, env = "DENREI_ADVERTISE", value_name = "URL")]
     pub(crate) advertise: Option<String>,
+    /// How much is logged, in words such as info, debug or denrei_hub=trace [default: info].
+    #[arg(long, env = "DENREI_LOG", value_name = "LEVEL")]
+    pub(crate) log: Option<String>,
+    /// How it is logged [default: auto: for people in a terminal, JSON lines otherwise].
+    #[arg(long, env = "DENREI_LOG_FORMAT", value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// What scrapers of metrics bring, at least 16 characters. Only from the environment, as the secret.
+    #[arg(skip)]
+    pub(crate) metrics_token: Option<String>,
     /// What tokens are signed with, at least 32 bytes. Only from the environment: a command line can be read by others.
     #[arg(skip)]
     pub(crate) secret: Option<String>,
+    /// The key for S3, from the environment for the same reason.
+    #[arg(skip)]
+    pub(crate) s3: S3Key,
 }
 
 impl Cli {
     pub(crate) fn run(self) -> Result<(), String> {
         match self.command {
-            Command::Serve { options } => serve::run(settings(options)?),
+            Command::Serve { options } => {
+                let options = options.checked()?;
+                serve::run(config::resolve(&options)?, options)
+            }
+            Command::Doctor { options, json } => doctor::run(&options.complete()?, json),
             Command::Token { options, user, name, role, ttl } => {
-                let settings = settings(options)?;
+                let settings = config::resolve(&options.checked()?)?;
                 let user = Name::parse(&user).map_err(|error| format!("--user: {error}"))?;
                 // As the server that has the same settings wants it.
                 let tokens = &settings.config.access.tokens;
@@ -96,11 +124,11 @@ impl Cli {
                 say(&secret::find_or_make(&settings)?.mint(&new)?);
                 Ok(())
             }
-            Command::Config { check: None } => {
-                say(file::DEFAULTS.trim_end());
+            Command::Config { check: None, all } => {
+                say(if all { file::DEFAULTS } else { file::STARTER }.trim_end());
                 Ok(())
             }
-            Command::Config { check: Some(path) } => {
+            Command::Config { check: Some(path), .. } => {
                 config::resolve(&Options { config: Some(path.clone()), ..Options::default() })?;
                 say(&format!("{} is in order", path.display()));
                 Ok(())
@@ -109,9 +137,27 @@ impl Cli {
     }
 }
 
-fn settings(options: Options) -> Result<Settings, String> {
-    let node_id = options.node_id.or_else(config::server_id);
-    config::resolve(&Options { secret: secret::from_environment(), node_id, ..options })
+impl Options {
+    /// With what else the environment says, if it says nothing that was meant otherwise.
+    fn checked(self) -> Result<Self, String> {
+        for name in config::check_environment()? {
+            eprintln!("denrei: {name} in the environment means nothing");
+        }
+        self.complete()
+    }
+
+    /// With what else the environment says.
+    pub(crate) fn complete(self) -> Result<Self, String> {
+        Ok(Self {
+            store: self.store.map_or_else(|| secret::of_file("DENREI_STORE_FILE"), |store| Ok(Some(store)))?,
+            bus: self.bus.map_or_else(|| secret::of_file("DENREI_BUS_FILE"), |bus| Ok(Some(bus)))?,
+            secret: secret::from_environment()?,
+            metrics_token: secret::metrics_token()?,
+            s3: S3Key::from_environment(),
+            node_id: self.node_id.or_else(config::server_id),
+            ..self
+        })
+    }
 }
 
 /// Prints for people and scripts; a closed pipe is nobody's error.

@@ -3,8 +3,12 @@
 mod auth;
 mod cluster;
 mod compat;
+mod files;
+mod observing;
 mod policy;
 mod rates;
+mod tls;
+mod unknown;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -19,18 +23,28 @@ use denrei_store::PostgresUrl;
 
 pub(crate) use self::cluster::{Bus, server_id};
 pub(crate) use self::compat::Shared;
+pub(crate) use self::files::{FilesPlace, S3Key};
+pub(crate) use self::observing::Logging;
+pub(crate) use self::tls::Secure;
+pub(crate) use self::unknown::check_environment;
 use crate::cli::Options;
 use crate::file::{self, File};
 
 /// What the process runs on.
 pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
+    pub(crate) tls: Option<Secure>,
     pub(crate) data: PathBuf,
     pub(crate) database: Database,
     /// None: the server is alone.
     pub(crate) bus: Option<Bus>,
     /// Namespaces that are shared with servers of Node.
     pub(crate) shared: Vec<Shared>,
+    /// Where operators are served apart.
+    pub(crate) operators: Option<SocketAddr>,
+    pub(crate) log: Logging,
+    /// None: no files are kept.
+    pub(crate) files: Option<FilesPlace>,
     pub(crate) config: Config,
     /// What the file says of who may do what.
     pub(crate) policy: Box<dyn Policy>,
@@ -38,9 +52,15 @@ pub(crate) struct Settings {
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { listen, data, database, bus: _, shared: _, config, policy: _ } = self;
+        let Self { listen, tls, data, database, files, config, .. } = self;
         let mut settings = f.debug_struct("Settings");
-        settings.field("listen", listen).field("data", data).field("database", database).field("config", config);
+        settings
+            .field("listen", listen)
+            .field("tls", tls)
+            .field("data", data)
+            .field("database", database)
+            .field("files", files)
+            .field("config", config);
         settings.finish_non_exhaustive()
     }
 }
@@ -63,28 +83,47 @@ pub(crate) fn resolve(options: &Options) -> Result<Settings, String> {
     };
     let mut config = Config::default();
     let mut file = file;
-    auth::apply(std::mem::take(&mut file.auth), options.secret.as_deref(), listen, &mut config.access)?;
+    let tls = tls::resolve(std::mem::take(&mut file.tls))?;
+    let reached = tls.as_ref().map(|tls| tls.listen).filter(|address| !address.ip().is_loopback()).unwrap_or(listen);
+    auth::apply(std::mem::take(&mut file.auth), options.secret.as_deref(), reached, &mut config.access)?;
     config.rates = rates::resolve(std::mem::take(&mut file.rates), config.access.development)?;
     let policy = policy::resolve(std::mem::take(&mut file.policy))?;
+    let metrics = std::mem::take(&mut file.metrics);
+    let operators = observing::metrics(metrics, options.metrics_token.as_deref(), &mut config.metrics)?;
+    let log = observing::log(options, std::mem::take(&mut file.log))?;
     let said = (file.bus.take(), std::mem::take(&mut file.cluster));
     let compat = std::mem::take(&mut file.socketio.compat);
+    let mut place = std::mem::take(&mut file.files);
+    files::apply(&mut place, &mut config.files)?;
     apply(file, &mut config)?;
     let bus = cluster::resolve(options, said.0, said.1, (listen, &database), &mut config)?;
     let shared = compat::resolve(compat, bus.is_some())?;
-    Ok(Settings { listen, data, database, bus, shared, config, policy })
+    let files = files::place(place, &options.s3, &data, bus.is_some())?;
+    Ok(Settings { listen, tls, data, database, bus, shared, files, operators, log, config, policy })
 }
 
 fn read(path: Option<&Path>) -> Result<File, String> {
+    let (path, text) = text(path)?;
+    parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// What the file says, as it stands there; nothing where there is none.
+pub(crate) fn table(options: &Options) -> Result<toml::Table, String> {
+    let (path, text) = text(options.config.as_deref())?;
+    text.parse().map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn text(path: Option<&Path>) -> Result<(&Path, String), String> {
     let (path, asked) = path.map_or((Path::new("denrei.toml"), false), |path| (path, true));
     match std::fs::read_to_string(path) {
-        Ok(text) => parse(&text).map_err(|error| format!("{}: {error}", path.display())),
-        Err(error) if !asked && error.kind() == std::io::ErrorKind::NotFound => Ok(File::default()),
+        Ok(text) => Ok((path, text)),
+        Err(error) if !asked && error.kind() == std::io::ErrorKind::NotFound => Ok((path, String::new())),
         Err(error) => Err(format!("{}: {error}", path.display())),
     }
 }
 
 fn parse(text: &str) -> Result<File, String> {
-    toml::from_str(text).map_err(|error| error.to_string())
+    toml::from_str(text).map_err(|error| unknown::explain(text, &error))
 }
 
 /// It may hold a password, so errors do not quote it.
@@ -108,8 +147,11 @@ fn apply(file: File, config: &mut Config) -> Result<(), String> {
     set(&mut config.limits.fragments, positive("limits.fragments", limits.fragments)?);
     set(&mut config.limits.rooms, positive("limits.rooms_per_connection", limits.rooms_per_connection)?);
     set(&mut config.limits.connections, positive("limits.connections", limits.connections)?);
+    let most = positive("limits.connections_per_address", limits.connections_per_address)?;
+    set(&mut config.limits.address_connections, most);
     set(&mut config.limits.publishes, positive("limits.publishes_under_way", limits.publishes_under_way)?);
     set(&mut config.hub.outbox.bytes, positive("limits.outbox_bytes", limits.outbox_bytes)?);
+    set(&mut config.hub.outbox.total, positive("limits.outboxes_bytes", limits.outboxes_bytes)?);
     set(&mut config.limits.head, millis("limits.head_timeout_ms", limits.head_timeout_ms)?);
     set(&mut config.limits.body, millis("limits.body_timeout_ms", limits.body_timeout_ms)?);
     set(&mut config.limits.bodies, limits.bodies_bytes);
@@ -147,6 +189,7 @@ fn apply(file: File, config: &mut Config) -> Result<(), String> {
 fn websocket(file: file::WebSocket, config: &mut Config) -> Result<(), String> {
     set(&mut config.websocket.heartbeat, seconds("websocket.heartbeat_ms", file.heartbeat_ms)?);
     set(&mut config.websocket.subprotocols, file.subprotocols);
+    set(&mut config.websocket.http2, file.http2);
     let mut deflate = config.websocket.deflate.unwrap_or_default();
     set(&mut deflate.level, within("websocket.deflate_level", file.deflate_level, &(1..=9))?);
     set(&mut deflate.threshold, file.deflate_threshold_bytes);

@@ -6,8 +6,11 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-/// The annotated defaults, as `denrei config` prints them. A test holds them against the defaults in the code.
+/// The annotated defaults, as `denrei config --all` prints them. A test holds them against the defaults in the code.
 pub(crate) const DEFAULTS: &str = include_str!("defaults.toml");
+
+/// What of them most servers set, as a file to begin with.
+pub(crate) const STARTER: &str = include_str!("starter.toml");
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
@@ -19,6 +22,7 @@ pub(crate) struct File {
     pub(crate) cluster: Cluster,
     pub(crate) origins: Option<Vec<String>>,
     pub(crate) trusted_proxies: Option<Vec<String>>,
+    pub(crate) tls: Tls,
     pub(crate) auth: Auth,
     pub(crate) rates: Rates,
     pub(crate) policy: Policy,
@@ -28,10 +32,21 @@ pub(crate) struct File {
     pub(crate) poll: Poll,
     pub(crate) chat: Chat,
     pub(crate) events: Events,
+    pub(crate) files: Files,
     pub(crate) socketio: SocketIo,
+    pub(crate) metrics: Metrics,
+    pub(crate) log: Log,
     pub(crate) shutdown: Shutdown,
     pub(crate) memory: Memory,
     pub(crate) classes: BTreeMap<String, Class>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tls {
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
 }
 
 #[derive(Deserialize, Default)]
@@ -112,6 +127,7 @@ pub(crate) struct Rates {
     pub(crate) connection: Option<Rate>,
     pub(crate) user: Option<Rate>,
     pub(crate) address: Option<Rate>,
+    pub(crate) connect: Option<Rate>,
     pub(crate) refusals: Option<Rate>,
     pub(crate) costs: BTreeMap<String, u32>,
 }
@@ -130,8 +146,10 @@ pub(crate) struct Limits {
     pub(crate) fragments: Option<u32>,
     pub(crate) rooms_per_connection: Option<usize>,
     pub(crate) connections: Option<usize>,
+    pub(crate) connections_per_address: Option<usize>,
     pub(crate) publishes_under_way: Option<u32>,
     pub(crate) outbox_bytes: Option<usize>,
+    pub(crate) outboxes_bytes: Option<usize>,
     pub(crate) head_timeout_ms: Option<u64>,
     pub(crate) body_timeout_ms: Option<u64>,
     pub(crate) bodies_bytes: Option<usize>,
@@ -147,6 +165,7 @@ pub(crate) struct WebSocket {
     pub(crate) deflate_threshold_bytes: Option<usize>,
     pub(crate) deflate_window_bits: Option<u8>,
     pub(crate) client_no_context_takeover: Option<bool>,
+    pub(crate) http2: Option<bool>,
     pub(crate) subprotocols: Option<Vec<String>>,
 }
 
@@ -248,6 +267,59 @@ pub(crate) struct EventHook {
     pub(crate) channel: String,
     pub(crate) url: String,
     pub(crate) secret: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Metrics {
+    pub(crate) token: Option<String>,
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) events: Vec<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    pub(crate) format: Option<LogFormat>,
+    pub(crate) level: Option<String>,
+}
+
+#[derive(Deserialize, Clone, Copy, Default, Debug, PartialEq, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people in a terminal, JSON lines otherwise.
+    #[default]
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object in each line.
+    Json,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Files {
+    pub(crate) enabled: Option<bool>,
+    pub(crate) store: Option<String>,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) region: Option<String>,
+    pub(crate) access_key_id: Option<String>,
+    pub(crate) secret_access_key: Option<String>,
+    pub(crate) secret_access_key_file: Option<PathBuf>,
+    pub(crate) path_style: Option<bool>,
+    pub(crate) redirect: Option<bool>,
+    pub(crate) max_bytes: Option<u64>,
+    pub(crate) user_bytes: Option<u64>,
+    pub(crate) types: Option<Vec<String>>,
+    pub(crate) uploads: Option<usize>,
+    pub(crate) uploads_per_user: Option<usize>,
+    pub(crate) idle_timeout_ms: Option<u64>,
+    pub(crate) upload_timeout_ms: Option<u64>,
+    pub(crate) link_ms: Option<u64>,
+    pub(crate) unclaimed_ms: Option<u64>,
+    pub(crate) sweep_ms: Option<u64>,
+    pub(crate) thumbnail_side: Option<u32>,
+    pub(crate) thumbnail_pixels: Option<u64>,
 }
 
 #[derive(Deserialize, Default)]

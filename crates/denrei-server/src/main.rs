@@ -6,8 +6,11 @@ use clap::Parser;
 
 mod cli;
 mod config;
+mod doctor;
 mod file;
+mod logs;
 mod page;
+mod reload;
 mod secret;
 mod serve;
 mod welcome;

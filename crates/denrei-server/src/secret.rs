@@ -10,10 +10,35 @@ use denrei_hub::random_token;
 
 use crate::config::Settings;
 
-/// `DENREI_SECRET`.
-pub(crate) fn from_environment() -> Option<String> {
+/// `DENREI_SECRET`, or what is in the file of `DENREI_SECRET_FILE`.
+pub(crate) fn from_environment() -> Result<Option<String>, String> {
+    match variable("DENREI_SECRET") {
+        Some(secret) => Ok(Some(secret)),
+        None => of_file("DENREI_SECRET_FILE"),
+    }
+}
+
+/// `DENREI_METRICS_TOKEN`, or what is in the file of `DENREI_METRICS_TOKEN_FILE`.
+pub(crate) fn metrics_token() -> Result<Option<String>, String> {
+    match variable("DENREI_METRICS_TOKEN") {
+        Some(token) => Ok(Some(token)),
+        None => of_file("DENREI_METRICS_TOKEN_FILE"),
+    }
+}
+
+/// What is in the file that a variable names: so that a secret need not stand in the environment, which processes hand
+/// down.
+pub(crate) fn of_file(name: &str) -> Result<Option<String>, String> {
+    let read = |path: String| {
+        let text = fs::read_to_string(&path).map_err(|error| format!("{name}: {path}: {error}"))?;
+        Ok(text.trim().to_owned())
+    };
+    variable(name).map(read).transpose()
+}
+
+fn variable(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "this is the crate that reads the environment")]
-    std::env::var("DENREI_SECRET").ok().filter(|secret| !secret.is_empty())
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The configured secret, or that of the data folder, which is made if it is not there.

@@ -5,20 +5,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 
-use denrei::{Denrei, Parts, Place};
+use denrei::{Config, Denrei, Listener, Parts, Place};
 use denrei_bus::Joined;
+use denrei_store::objects::Objects;
 use denrei_store::{Store, StoreConfig};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
-use crate::config::{Bus, Database, Settings};
-use crate::{page, secret, welcome};
+use crate::cli::Options;
+use crate::config::{Bus, Database, FilesPlace, Settings};
+use crate::reload::{self, Begun};
+use crate::{logs, page, secret, welcome};
 
-pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
-    start_logging();
-    raise_file_limit();
+pub(crate) fn run(mut settings: Settings, options: Options) -> Result<(), String> {
+    logs::start(&settings.log);
+    let files = raise_file_limit();
+    let begun = Begun::new(&options, &settings, files)?;
+    bound_connections(&mut settings.config, files);
     let said = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
     let signing = secret::find_or_make(&settings)?;
     settings.config.access.secret = Some(signing.clone());
@@ -45,6 +49,11 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
     };
     let store = Arc::new(store.map_err(|error| said("store", &error))?);
     parts.store = Some(Arc::clone(&store));
+    let objects = settings.files.map(|place| match place {
+        FilesPlace::Disk(folder) => Objects::on_disk(&folder),
+        FilesPlace::Bucket(folder, bucket) => Objects::in_bucket(&folder, &bucket),
+    });
+    parts.objects = objects.transpose().map_err(|error| said("files", &error))?.map(Arc::new);
     let node = settings.config.hub.node.clone();
     let (denrei, shards) = Denrei::with(settings.config, parts);
     let mut runtimes = vec![first];
@@ -70,7 +79,23 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
         }
         let listener = listen(settings.listen).map_err(|error| said(&settings.listen.to_string(), &error))?;
         let address = listener.local_addr().map_err(|error| said("the listener has no address", &error))?;
+        let mut listeners = vec![Listener::from(listener)];
+        if let Some(secure) = &settings.tls {
+            let listener = listen(secure.listen).map_err(|error| said(&secure.listen.to_string(), &error))?;
+            let address = listener.local_addr().map_err(|error| said("the listener has no address", &error))?;
+            tracing::info!(%address, "listening for TLS");
+            listeners.push(Listener::tls(listener, secure.tls.clone()));
+        }
+        if let Some(address) = settings.operators {
+            let listener = listen(address).map_err(|error| said(&format!("metrics.listen: {address}"), &error))?;
+            let address = listener.local_addr().map_err(|error| said("the listener has no address", &error))?;
+            tracing::info!(metrics = %address, "operators are served here");
+            let denrei = denrei.clone();
+            tokio::spawn(async move { denrei.serve_operators(listener).await });
+        }
         let stop = stopped().map_err(|error| said("signals cannot be heard", &error))?;
+        let reload = reload::whenever_asked(denrei.clone(), options, settings.tls, begun);
+        tokio::spawn(reload.map_err(|error| said("signals cannot be heard", &error))?);
         tokio::spawn(vital(denrei.clone().run()));
         denrei.ready().await;
         tracing::info!(%address, cores, node = %node.id, "listening");
@@ -85,7 +110,7 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), String> {
         if development {
             welcome::developer(address, &signing);
         }
-        denrei.serve(listener, places, page::routes(), stop).await;
+        denrei.serve(listeners, places, page::routes(), stop).await;
         tracing::info!("stopped");
         Ok::<(), String>(())
     })?;
@@ -143,16 +168,27 @@ fn stopped() -> io::Result<impl Future<Output = ()>> {
 }
 
 /// Every connection is a file: as many as the system lets this process have.
-fn raise_file_limit() {
+fn raise_file_limit() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
-        tracing::warn!(%error, "the limit of open files could not be raised");
+    match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        Ok(()) => limit.maximum,
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files could not be raised");
+            limit.current
+        }
     }
 }
 
-/// Logs go to standard error; `DENREI_LOG` says how much, in the words of tracing's filter (`info`, `denrei=debug`).
-fn start_logging() {
-    let filter = EnvFilter::try_from_env("DENREI_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+/// A server that has no file left for its database, or to accept the connection that it could refuse, is worse than one
+/// that is full.
+pub(crate) fn bound_connections(config: &mut Config, files: Option<u64>) {
+    /// For the database, the broker, other nodes, and what asks for nothing that lasts.
+    const OTHERS: usize = 256;
+    let Some(files) = files.and_then(|files| usize::try_from(files).ok()) else { return };
+    let most = files.saturating_sub(OTHERS).max(files / 2);
+    if config.limits.connections > most {
+        tracing::info!(connections = most, files, "the limit of open files bounds the connections");
+        config.limits.connections = most;
+    }
 }

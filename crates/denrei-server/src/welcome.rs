@@ -19,7 +19,7 @@ pub(crate) fn developer(address: SocketAddr, secret: &Secret) {
 denrei listens on {url}   (open it in a browser)
 
 DEVELOPMENT MODE: everyone on this machine may connect and publish, without a token and without limits of rate.
-To let others in, listen on another address and configure [auth]; `denrei config` prints every setting.
+To let others in, listen on another address and configure [auth]; `denrei config` prints the settings.
 
 A token for the user `developer`, valid for a day (with it you are more than a guest on {url}/chat):
 {token}

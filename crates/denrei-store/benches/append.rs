@@ -80,6 +80,7 @@ fn send(store: &Store, number: u64, rooms: u64, done: Done) {
         thread: None,
         mentions: Vec::new(),
         data: None,
+        file: None,
         at_ms: 1_763_600_000_000 + number,
     };
     store.send(message, Box::new(move |answer| done(matches!(answer, Ok(Ok(_))))));

@@ -29,6 +29,8 @@ mod store;
 pub mod chat;
 mod error;
 mod events;
+pub mod files;
+pub mod objects;
 mod operation;
 mod rooms;
 
@@ -38,6 +40,7 @@ mod readers;
 mod writer;
 
 mod database;
+pub mod examine;
 mod migrations;
 mod postgres;
 mod sql;

@@ -6,7 +6,11 @@ use denrei_hub::Epoch;
 use crate::sql::{Fault, Transaction, Value};
 
 /// What the steps make of an empty database, in order; the first is version 1. A released step is never changed.
-const STEPS: &[&str] = &[include_str!("../migrations/0001_rooms.sql"), include_str!("../migrations/0002_chat.sql")];
+const STEPS: &[&str] = &[
+    include_str!("../migrations/0001_rooms.sql"),
+    include_str!("../migrations/0002_chat.sql"),
+    include_str!("../migrations/0003_files.sql"),
+];
 
 /// The schema is newer than this server.
 #[derive(Clone, Copy, Debug)]

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::chat::{Changing, Marking, NewMessage, Profiling, Sending};
 use crate::events::{self, Trimmed};
+use crate::files::Filing;
 use crate::group::{Group, Place};
 use crate::migrations;
 use crate::sql::Fault;
@@ -29,6 +30,8 @@ pub(crate) enum Operation {
     Mark(Marking),
     /// What is kept of users.
     Profile(Profiling),
+    /// What is known of files.
+    File(Box<Filing>),
     /// Whatever a test wants.
     #[cfg(test)]
     Test(Work, Answer<()>),
@@ -46,6 +49,7 @@ impl Operation {
             Self::Change(changing) => changing.bytes(),
             Self::Mark(marking) => marking.bytes(),
             Self::Profile(profiling) => profiling.bytes(),
+            Self::File(filing) => filing.bytes(),
             _ => 256,
         }
     }
@@ -119,6 +123,7 @@ impl Operation {
             Self::Change(changing) => changing.apply(group),
             Self::Mark(marking) => marking.apply(group),
             Self::Profile(profiling) => profiling.apply(group),
+            Self::File(filing) => filing.apply(group),
             #[cfg(test)]
             Self::Test(work, answer) => {
                 answer.value = Some(());
@@ -138,6 +143,7 @@ impl Operation {
             Self::Change(changing) => changing.settle(outcome),
             Self::Mark(marking) => marking.settle(outcome),
             Self::Profile(profiling) => profiling.settle(outcome),
+            Self::File(filing) => filing.settle(outcome),
             #[cfg(test)]
             Self::Test(_, answer) => answer.settle(outcome),
         }
@@ -192,7 +198,11 @@ impl<T> Answer<T> {
         Self { value: None, tell }
     }
 
-    fn settle(self, outcome: Result<(), LogError>) {
+    pub(crate) fn give(&mut self, value: T) {
+        self.value = Some(value);
+    }
+
+    pub(crate) fn settle(self, outcome: Result<(), LogError>) {
         // Who asked may have gone.
         let _ = self.tell.send(outcome.and_then(|()| self.value.ok_or_else(unanswered)));
     }

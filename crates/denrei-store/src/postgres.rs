@@ -162,6 +162,12 @@ impl Connection {
         }
     }
 
+    /// Asks what has one text for an answer.
+    pub(crate) fn say(&self, question: &str) -> Result<String, String> {
+        let answer = self.wait(self.client.query_one(question, &[])).map_err(|fault| fault.reason().to_string())?;
+        answer.try_get(0).map_err(|error| error.to_string())
+    }
+
     /// A statement is prepared once per connection.
     fn prepare(&self, sql: &str) -> Result<Statement, Fault> {
         if let Some(statement) = self.statements.borrow().get(sql) {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use denrei_hub::{Done, Draft, Epoch, Log, LogError, Page, Position, Reading, Retained, RoomName, Span};
+use denrei_hub::{Distribution, Done, Draft, Epoch, Log, LogError, Page, Position, Reading, Retained, RoomName, Span};
 use tokio::sync::oneshot;
 
 use crate::database::Database;
@@ -72,7 +72,7 @@ impl Default for StoreConfig {
 }
 
 /// What a store has done since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreStatistics {
     /// Transactions committed by the writer.
@@ -81,6 +81,12 @@ pub struct StoreStatistics {
     pub operations: u64,
     /// Times the database could not be written and had to be opened again.
     pub failures: u64,
+    /// Operations that were refused at once, because too much waited or the database could not be written.
+    pub refused: u64,
+    /// Transactions by how many operations they had.
+    pub groups: Distribution,
+    /// Transactions by how long they took, in ns.
+    pub took: Distribution,
     /// Operations that wait for the disk now.
     pub waiting_operations: usize,
     /// About how many bytes they have.
@@ -182,6 +188,14 @@ impl Store {
         ask(&self.desk, Operation::Touch).await
     }
 
+    /// Which database it is: `sqlite` or `postgres`.
+    pub fn kind(&self) -> &'static str {
+        match self.desk.database {
+            Database::Sqlite(_) => "sqlite",
+            Database::Postgres(_) => "postgres",
+        }
+    }
+
     /// What the store has done, for metrics.
     pub fn statistics(&self) -> StoreStatistics {
         let waiting = self.desk.queue.load();
@@ -189,16 +203,23 @@ impl Store {
             commits: self.desk.commits.load(Ordering::Relaxed),
             operations: self.desk.operations.load(Ordering::Relaxed),
             failures: self.desk.failures.load(Ordering::Relaxed),
+            refused: self.desk.refused.load(Ordering::Relaxed),
+            groups: self.desk.groups.read(),
+            took: self.desk.took.read(),
             waiting_operations: waiting.items,
             waiting_bytes: waiting.bytes,
         }
     }
 }
 
-async fn ask<T>(desk: &Desk, operation: impl FnOnce(Answer<T>) -> Operation) -> Result<T, LogError> {
+/// Hands an operation in, and waits for its answer.
+pub(crate) fn ask<T, O: FnOnce(Answer<T>) -> Operation>(
+    desk: &Desk,
+    operation: O,
+) -> impl Future<Output = Result<T, LogError>> + use<T, O> {
     let (tell, told) = oneshot::channel();
     desk.submit(operation(Answer::new(tell)));
-    told.await.unwrap_or_else(|_| Err(LogError::Unavailable("the store has stopped".into())))
+    async move { told.await.unwrap_or_else(|_| Err(LogError::Unavailable("the store has stopped".into()))) }
 }
 
 impl Log for Store {

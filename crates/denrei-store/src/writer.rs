@@ -3,9 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use denrei_hub::{Epoch, LogError};
+use denrei_hub::{Epoch, Histogram, LogError};
 
 use crate::database::Database;
 use crate::group::{Care, Group};
@@ -36,8 +36,16 @@ pub(crate) struct Desk {
     pub(crate) commits: AtomicU64,
     pub(crate) operations: AtomicU64,
     pub(crate) failures: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    /// Operations of each group that was committed.
+    pub(crate) groups: Histogram,
+    /// How long each took, in ns.
+    pub(crate) took: Histogram,
     epoch: Mutex<Epoch>,
 }
+
+/// Bounds for the sizes of groups, in operations.
+const GROUPS: &[u64] = &[1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
 
 impl Desk {
     pub(crate) fn new(database: Database, bound: Load, epoch: Epoch) -> Self {
@@ -47,6 +55,9 @@ impl Desk {
             commits: AtomicU64::new(0),
             operations: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            groups: Histogram::new(GROUPS),
+            took: Histogram::of_answers(),
             epoch: Mutex::new(epoch),
         }
     }
@@ -55,6 +66,7 @@ impl Desk {
     pub(crate) fn submit(&self, operation: Operation) {
         let bytes = operation.bytes();
         if let Err((operation, reason)) = self.queue.push(operation, bytes) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
             operation.settle(Err(LogError::Unavailable(reason)));
         }
     }
@@ -97,6 +109,7 @@ impl Writer {
     }
 
     fn write(&mut self, mut group: Vec<Operation>) {
+        let begun = Instant::now();
         let written = match self.connected() {
             Ok(connection) => shielded(|| commit(connection, &mut group)),
             Err(fault) => Err(fault),
@@ -106,6 +119,8 @@ impl Writer {
                 self.desk.set_epoch(written.epoch);
                 self.desk.commits.fetch_add(1, Ordering::Relaxed);
                 self.desk.operations.fetch_add(group.len() as u64, Ordering::Relaxed);
+                self.desk.groups.observe(group.len() as u64);
+                self.desk.took.observe_time(begun.elapsed());
                 let mut refused = written.refused.into_iter().peekable();
                 for (at, operation) in group.into_iter().enumerate() {
                     settle(operation, refused.next_if(|(refused, _)| *refused == at).map(|(_, fault)| fault).as_ref());

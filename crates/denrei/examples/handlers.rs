@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tokio::spawn(denrei.clone().run());
     denrei.io().on_connect(async |socket| register(&socket));
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-    denrei.serve(listener, places, Router::new(), std::future::pending()).await;
+    denrei.serve([listener.into()], places, Router::new(), std::future::pending()).await;
     Ok(())
 }
 

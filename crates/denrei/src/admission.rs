@@ -61,13 +61,13 @@ pub(crate) fn admit(access: &Access, facts: &Facts<'_>) -> Result<(), Refusal> {
 /// # Errors
 /// 401 in the words of the seed (§10.1).
 pub(crate) fn identify(app: &App, facts: &Facts<'_>, peer: IpAddr) -> Result<Identity, Refusal> {
-    let access = &app.config.access;
+    let access = app.access();
     let address = Some(client_address(&access.trusted_proxies, facts, peer));
     let stranger = Identity { address, ..Identity::default() };
     match token(&app.auth, facts) {
         Some(token) => Ok(Identity { address, ..app.auth.verify(&token)? }),
         None if access.anonymous => Ok(stranger),
-        None => Err(Auth::missing()),
+        None => Err(app.auth.missing()),
     }
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn identify(app: &App, facts: &Facts<'_>, peer: IpAddr) -> Result<Ide
 /// # Errors
 /// 429.
 pub(crate) fn pass(app: &App, facts: &Facts<'_>, peer: IpAddr) -> Result<(), Refusal> {
-    let address = Some(client_address(&app.config.access.trusted_proxies, facts, peer));
+    let address = Some(client_address(&app.access().trusted_proxies, facts, peer));
     app.limiter.pass(&Identity { address, ..Identity::default() }, Asking::Request)
 }
 
@@ -95,7 +95,8 @@ fn token<'a>(auth: &Auth, facts: &Facts<'a>) -> Option<Cow<'a, str>> {
         offers.find_map(|offer| offer.trim().strip_prefix(SUBPROTOCOL)).map(Cow::Borrowed)
     };
     let kept = || {
-        let name = auth.cookie()?;
+        let known = auth.known();
+        let name = known.cookie()?;
         let mut cookies = facts.all("cookie").flat_map(|cookies| cookies.split(';'));
         cookies.find_map(|cookie| cookie.trim().strip_prefix(name)?.strip_prefix('=')).map(Cow::Borrowed)
     };

@@ -1,9 +1,13 @@
 //! What all connections share.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use ::http::HeaderValue;
+use ::http::request::Parts;
+use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use denrei_hub::{
     Channels, ClientId, Draft, Epoch, Hub, LocalChannels, Name, Outbox, Position, Published, RoomName, Seq,
@@ -12,26 +16,34 @@ use denrei_hub::{
 use denrei_proto::codes::Code;
 use denrei_store::Store;
 use denrei_store::chat::{NewMessage, Sent};
+use denrei_store::objects::Objects;
 use futures_util::future::BoxFuture;
-use http::request::Parts;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
+use crate::addresses::{Addresses, Place};
 use crate::auth::{Auth, Standing};
 use crate::chat::{Call, Caller, Chat, is_chat};
-use crate::config::Config;
+use crate::config::{Access, Config, Limits};
 use crate::events::Events;
+use crate::files::Files;
+use crate::health::Health;
+use crate::http;
 use crate::identity::Identity;
+use crate::metrics::Metrics;
 use crate::policy::{self, Action, Decision, Policy};
-use crate::rates::Limiter;
+use crate::proxies::is_trusted;
+use crate::rates::{Limiter, network};
 use crate::refusal::Refusal;
 use crate::socketio::bundle::Bundle;
 use crate::socketio::desk::Desks;
 use crate::socketio::engine::Engine;
 use crate::socketio::{self, Io, shared_room};
+use crate::traces::Traces;
 
 /// What an application decides.
 pub(crate) struct Rules {
     pub(crate) store: Option<Arc<Store>>,
+    pub(crate) objects: Option<Arc<Objects>>,
     pub(crate) channels: Option<Arc<dyn Channels>>,
     pub(crate) policy: Box<dyn Policy>,
     pub(crate) allow_request: Option<AllowRequest>,
@@ -42,18 +54,34 @@ pub(crate) struct Rules {
 pub type AllowRequest = Box<dyn Fn(&Parts) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 pub(crate) struct App {
+    /// As it was at the start; what may change is at [`App::access`] and [`App::limits`].
     pub(crate) config: Config,
+    access: ArcSwap<Access>,
+    limits: ArcSwap<Limits>,
     pub(crate) hub: Hub,
     pub(crate) io: Io,
     pub(crate) auth: Arc<Auth>,
     pub(crate) limiter: Limiter,
     pub(crate) policy: Box<dyn Policy>,
     pub(crate) events: Events,
+    pub(crate) traces: Traces,
     /// None without a store.
     pub(crate) chat: Option<Chat>,
+    /// None without a store, or a place for their bytes.
+    pub(crate) files: Option<Files>,
     pub(crate) started: Instant,
+    /// The same in s since 1970.
+    pub(crate) started_at: f64,
+    pub(crate) metrics: Metrics,
+    pub(crate) health: Health,
+    /// Metrics are written once at a time.
+    pub(crate) scrape: Semaphore,
+    /// How the names of requests begin, and how many there were.
+    run: String,
+    requests: AtomicU64,
     /// Connections of every kind, those that have not said yet what they want included.
     open: AtomicUsize,
+    addresses: Arc<Addresses>,
     /// Bytes of large bodies that are arriving, or were not attended to yet.
     pub(crate) bodies: AtomicUsize,
     /// The sessions of Socket.IO clients, for their requests.
@@ -70,7 +98,7 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(config: Config, hub: Hub, parts: Rules) -> Self {
-        let Rules { store, channels, policy, allow_request, engine } = parts;
+        let Rules { store, objects, channels, policy, allow_request, engine } = parts;
         let channels = channels.unwrap_or_else(|| Arc::new(LocalChannels::default()));
         let (stopping, _) = watch::channel(false);
         let limits = socketio::Limits {
@@ -78,20 +106,35 @@ impl App {
             acks: config.socketio.acks,
             attachments: config.socketio.packets.attachments,
         };
+        let metrics = Metrics::new(&config.hub.events, config.hub.shards, &http::templates(&config));
         let auth = Arc::new(Auth::new(config.access.secret.as_ref(), &config.access.tokens));
         let io = Io::new(hub.clone(), limits, Arc::clone(&auth));
         io.reach_by(Arc::clone(&channels));
         let client_files = config.socketio.client_files.as_deref().map(Bundle::read).unwrap_or_default();
+        let files = store.clone().zip(objects).map(|(store, objects)| {
+            Files::new(store, objects, hub.clone(), config.access.secret.as_ref(), config.files.clone())
+        });
         Self {
+            traces: Traces::new(hub.clone()),
+            files,
             events: Events::new(channels, hub.clone(), config.events.clone()),
             chat: store.map(|store| Chat::new(store, hub.clone(), config.chat.clone())),
             limiter: Limiter::new(config.rates.clone()),
+            access: ArcSwap::from_pointee(config.access.clone()),
+            limits: ArcSwap::from_pointee(config.limits.clone()),
             config,
             hub,
             auth,
             policy,
             started: Instant::now(),
+            started_at: now_ms() as f64 / 1000.0,
+            metrics,
+            health: Health::default(),
+            scrape: Semaphore::new(1),
+            run: random_token(8),
+            requests: AtomicU64::new(0),
             open: AtomicUsize::new(0),
+            addresses: Arc::default(),
             bodies: AtomicUsize::new(0),
             desks: Desks::default(),
             io,
@@ -101,6 +144,28 @@ impl App {
             leaving: AtomicBool::new(false),
             stopping,
         }
+    }
+
+    /// Who may connect from where, now.
+    pub(crate) fn access(&self) -> Guard<Arc<Access>> {
+        self.access.load()
+    }
+
+    /// What peers may send and hold, now.
+    pub(crate) fn limits(&self) -> Guard<Arc<Limits>> {
+        self.limits.load()
+    }
+
+    /// Goes by other settings from now on, where that is possible.
+    pub(crate) fn replace(&self, config: Config) {
+        self.auth.replace(&self.hub, config.access.secret.as_ref(), &config.access.tokens);
+        if let Some(files) = &self.files {
+            files.replace(config.access.secret.as_ref());
+        }
+        self.limiter.replace(config.rates);
+        self.hub.limit(config.hub.outbox);
+        self.access.store(Arc::new(config.access));
+        self.limits.store(Arc::new(config.limits));
     }
 
     /// Whether the application wants to be asked who may begin a Socket.IO session.
@@ -149,6 +214,11 @@ impl App {
         self.chat.as_ref().ok_or_else(|| Refusal::new(Code::Unavailable, "there is no chat without a store"))
     }
 
+    /// The files, where there are any.
+    pub(crate) fn files(&self) -> Result<&Files, Refusal> {
+        self.files.as_ref().ok_or_else(|| Refusal::new(Code::Unavailable, "this server keeps no files"))
+    }
+
     /// Reads what somebody asks of the chat, and says whether the application's policy allows it.
     pub(crate) fn call(&self, caller: Caller<'_>, method: &str, payload: &str) -> Result<(Call, Decision), Refusal> {
         let mut call = Call::parse(self.chat()?, caller, method, payload)?;
@@ -178,6 +248,7 @@ impl App {
         let id = publish.id.map(Name::parse).transpose()?;
         let caller = Caller { identity, connection: publish.from };
         let decision = self.check(caller, Action::Publish(&room, publish.event));
+        let decision = self.note_decision(identity, publish, decision);
         if let Some(chat) = self.chat.as_ref().filter(|_| is_chat(&room)) {
             if let Decision::Now(Err(refusal)) = decision {
                 return Err(refusal);
@@ -246,6 +317,12 @@ impl App {
         (settings.reconnect_delay + settings.reconnect_spread.mul_f64(share.min(1.0))).as_millis() as u64
     }
 
+    /// A name for a request that has none: unlike that of any other, of this or another run.
+    pub(crate) fn request_id(&self) -> HeaderValue {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        HeaderValue::from_str(&format!("{}-{number}", self.run)).expect("it is letters, digits, - and _")
+    }
+
     /// Waits until the server is about to stop. Cancel safe.
     pub(crate) async fn stopped(&self) {
         let mut stopping = self.stopping.subscribe();
@@ -264,14 +341,30 @@ impl App {
 
     /// Counts a connection while the value lives; none when there are as many as there may be.
     pub(crate) fn admit(self: &Arc<Self>) -> Option<Open> {
-        self.admit_at(None)
+        self.count(None, None).ok()
     }
 
-    /// The same for a connection that is part of the load of a place.
-    pub(crate) fn admit_at(self: &Arc<Self>, load: Option<Arc<()>>) -> Option<Open> {
-        let open = Open(Arc::new(Counted { app: Arc::clone(self), _load: load }));
+    /// The same for a connection that is part of the load of a place, and comes from an address.
+    ///
+    /// # Errors
+    /// The address has too many, or opens them too fast; or all together are too many.
+    pub(crate) fn admit_from(self: &Arc<Self>, from: IpAddr, load: Arc<()>) -> Result<Open, Refusal> {
+        // Behind a proxy are many clients; and whoever is on this machine is the operator, or a proxy.
+        let many = from.to_canonical().is_loopback() || is_trusted(&self.access().trusted_proxies, from);
+        let place = if many {
+            None
+        } else {
+            self.limiter.connect(from)?;
+            Some(self.addresses.take(network(from), self.limits().address_connections)?)
+        };
+        self.count(Some(load), place)
+    }
+
+    fn count(self: &Arc<Self>, load: Option<Arc<()>>, place: Option<Place>) -> Result<Open, Refusal> {
+        let open = Open(Arc::new(Counted { app: Arc::clone(self), _load: load, _place: place }));
         let before = self.open.fetch_add(1, Ordering::Relaxed);
-        (before < self.config.limits.connections).then_some(open)
+        let full = || Refusal::later(Code::TooManyConnections, "the server has as many connections as it may");
+        if before < self.limits().connections { Ok(open) } else { Err(full()) }
     }
 
     /// Open connections.
@@ -287,6 +380,7 @@ pub(crate) struct Open(Arc<Counted>);
 struct Counted {
     app: Arc<App>,
     _load: Option<Arc<()>>,
+    _place: Option<Place>,
 }
 
 impl Open {

@@ -10,7 +10,9 @@ use crate::admission::AllowOrigin;
 use crate::auth::Tokens;
 use crate::chat::ChatConfig;
 use crate::events::EventsConfig;
+use crate::files::FilesConfig;
 use crate::identity::Secret;
+use crate::metrics::MetricsConfig;
 use crate::proxies::Network;
 use crate::rates::Rates;
 
@@ -35,6 +37,10 @@ pub struct Config {
     pub chat: ChatConfig,
     /// The application's own events.
     pub events: EventsConfig,
+    /// Who may ask for the metrics.
+    pub metrics: MetricsConfig,
+    /// Uploaded files.
+    pub files: FilesConfig,
     /// How the server stops.
     pub shutdown: Shutdown,
     /// Rooms and their classes.
@@ -73,6 +79,9 @@ pub struct Limits {
     pub rooms: usize,
     /// Connections of the process. Default 100,000; the limit of open files is usually lower.
     pub connections: usize,
+    /// Connections of one address, of IPv6 of the first 64 bits, unless it is this machine's or a trusted proxy's.
+    /// Default 1,000.
+    pub address_connections: usize,
     /// Publishes of one connection that may be under way before it is read further. Default 256.
     pub publishes: u32,
     /// Time for a request's head to arrive. Default 10 s.
@@ -94,6 +103,9 @@ pub struct WebSocket {
     pub deflate: Option<DeflateConfig>,
     /// Subprotocols, besides `denrei.v1.json`, that mean the JSON protocol. Default none.
     pub subprotocols: Vec<String>,
+    /// Whether a WebSocket may be a stream of HTTP/2 (RFC 8441). Default false: browsers that see it take it, and a
+    /// connection of its own is faster.
+    pub http2: bool,
 }
 
 /// Server-sent events.
@@ -196,6 +208,7 @@ impl Default for Config {
                 fragments: 1024,
                 rooms: 1000,
                 connections: 100_000,
+                address_connections: 1000,
                 publishes: 256,
                 head: Duration::from_secs(10),
                 body: Duration::from_secs(30),
@@ -207,6 +220,7 @@ impl Default for Config {
                 heartbeat: Duration::from_secs(30),
                 deflate: Some(DeflateConfig::default()),
                 subprotocols: Vec::new(),
+                http2: false,
             },
             sse: Sse { retry: Duration::from_secs(5), keep_alive: Duration::from_secs(15) },
             poll: Poll { wait: Duration::from_secs(25), limit: 50, most: 500 },
@@ -236,6 +250,8 @@ impl Default for Config {
             },
             chat: ChatConfig::default(),
             events: EventsConfig::default(),
+            metrics: MetricsConfig::default(),
+            files: FilesConfig::default(),
             shutdown: Shutdown {
                 delay: Duration::ZERO,
                 reconnect_delay: Duration::from_secs(5),

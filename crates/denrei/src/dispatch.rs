@@ -44,7 +44,7 @@ impl UnderWay {
     /// Counts one more; it ends with the call of what this returns.
     pub(crate) fn begin(&self, app: &App, outbox: &Arc<Outbox>) -> impl FnOnce() + Send + use<> {
         self.0.fetch_add(1, Ordering::AcqRel);
-        let (Self(under_way), outbox, limit) = (self.clone(), Arc::clone(outbox), app.config.limits.publishes);
+        let (Self(under_way), outbox, limit) = (self.clone(), Arc::clone(outbox), app.limits().publishes);
         move || {
             if under_way.fetch_sub(1, Ordering::AcqRel) == limit {
                 outbox.wake();
@@ -68,6 +68,17 @@ pub(crate) fn dispatch(
     reference: Option<Ref<'_>>,
     request: Result<Request<'_>, Invalid>,
 ) -> Option<Waiting> {
+    session.asks(match &request {
+        Ok(Request::Broadcast { event, .. }) => event,
+        Ok(Request::Join { .. }) => "join",
+        Ok(Request::Leave { .. }) => "leave",
+        Ok(Request::Direct { .. }) => "direct",
+        Ok(Request::Call { method, .. }) if method == "chat.send" => "message",
+        Ok(Request::Call { method, .. }) if method == "echo" => "ping",
+        Ok(Request::Call { .. }) => "call",
+        Ok(Request::Auth { .. }) => "auth",
+        Err(_) => "invalid",
+    });
     let passed = match &request {
         Ok(Request::Leave { .. }) => Ok(()),
         Ok(Request::Broadcast { event, .. }) => session.pass(Asking::Publish(event)),
@@ -77,6 +88,10 @@ pub(crate) fn dispatch(
         Ok(Request::Call { .. } | Request::Auth { .. }) | Err(_) => session.pass(Asking::Call),
     };
     if let Err(refusal) = passed {
+        if let Ok(Request::Broadcast { room, event, payload, id }) = &request {
+            let publish = Publish { room, event, payload, id: id.as_deref(), from: Some(&session.outbox) };
+            session.app.note_refused(&session.identity, publish, refusal.code);
+        }
         session.outbox.push(refused(&session.outbox, reference, &refusal));
         return None;
     }
@@ -119,7 +134,7 @@ pub(crate) fn dispatch(
     if let Err(refusal) = outcome {
         session.outbox.push(refused(&session.outbox, reference, &refusal));
     }
-    (under_way.count() >= session.app.config.limits.publishes).then_some(Waiting::Room)
+    (under_way.count() >= session.app.limits().publishes).then_some(Waiting::Room)
 }
 
 /// Joins a room: the reply first, then what follows `since`, then what comes.

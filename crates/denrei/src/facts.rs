@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 
+use crate::front::Secure;
+
 /// A request's head, borrowed.
 pub(crate) struct Facts<'a> {
     pub(crate) method: &'a str,
@@ -12,6 +14,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) query: &'a str,
     /// The 1 of HTTP/1.1; 2 stands for HTTP/2.
     pub(crate) minor_version: u8,
+    /// Whether it came by TLS.
+    pub(crate) secure: bool,
     /// The host of HTTP/2's `:authority`, where there is one.
     authority: Option<&'a str>,
     pub(crate) headers: Vec<(&'a str, &'a [u8])>,
@@ -27,7 +31,7 @@ impl<'a> Facts<'a> {
     ) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let headers = headers.iter().map(|header| (header.name, header.value)).collect();
-        Self { method, path, query, minor_version, authority: None, headers }
+        Self { method, path, query, minor_version, secure: false, authority: None, headers }
     }
 
     /// From hyper.
@@ -41,6 +45,7 @@ impl<'a> Facts<'a> {
                 http::Version::HTTP_11 => 1,
                 _ => 2,
             },
+            secure: parts.extensions.get::<Secure>() == Some(&Secure::Yes),
             authority: parts.uri.authority().map(http::uri::Authority::as_str),
             headers: parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect(),
         }

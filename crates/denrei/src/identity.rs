@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use denrei_hub::{Name, random_token};
 use jsonwebtoken::{EncodingKey, Header};
 use serde::Serialize;
@@ -67,6 +68,12 @@ impl Secret {
         let header = Header::new(self.algorithm.library());
         jsonwebtoken::encode(&header, &claims.to_claims(), &EncodingKey::from_secret(&self.bytes))
             .map_err(|error| error.to_string())
+    }
+
+    /// A key for something else than tokens: who learns one of them learns no other.
+    pub(crate) fn derived(&self, purpose: &str) -> hmac::Key {
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, &self.bytes);
+        hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&secret, purpose.as_bytes()).as_ref())
     }
 
     /// What verifies its tokens.

@@ -18,18 +18,23 @@
 //! How a request becomes a message: `front` accepts, `admission` says who may come in, `transport` and `http` speak
 //! the protocols, `dispatch` acts, `session` holds what a client reads; the rest is [`denrei_hub`].
 
+mod addresses;
 mod admission;
 mod app;
 mod auth;
 mod chat;
 mod config;
 mod dispatch;
+mod duty;
 mod events;
 mod facts;
+mod files;
 mod front;
+mod health;
 mod http;
 mod identity;
 mod link;
+mod metrics;
 mod outgoing;
 mod policy;
 mod proxies;
@@ -37,6 +42,8 @@ mod rates;
 mod refusal;
 mod session;
 pub mod socketio;
+mod tls;
+mod traces;
 mod transport;
 mod wires;
 
@@ -48,6 +55,7 @@ use std::time::Duration;
 use axum::Router;
 use denrei_hub::{Backends, Channels, Class, Hub, Keep, Shard, Shelf, Window};
 use denrei_store::Store;
+use denrei_store::objects::Objects;
 use tokio::net::TcpListener;
 
 pub use crate::admission::AllowOrigin;
@@ -57,13 +65,16 @@ pub use crate::auth::{Algorithm, InvalidKey, Key, KeySet, KeySource, Revocation,
 pub use crate::chat::ChatConfig;
 pub use crate::config::{Access, Config, Limits, Poll, Shutdown, SocketIo, Sse, WebSocket};
 pub use crate::events::{EventError, EventHook, Events, EventsConfig, HookSecret, InvalidHookSecret};
-pub use crate::front::Place;
+pub use crate::files::FilesConfig;
+pub use crate::front::{Listener, Place};
 pub use crate::http::not_found;
 pub use crate::identity::{Identity, NewToken, Secret};
+pub use crate::metrics::{MetricsConfig, MetricsToken};
 pub use crate::policy::{Action, Decision, OnFailure, OpenPolicy, PatternPolicy, Policy, Rule, Webhook, Who};
 pub use crate::proxies::Network;
 pub use crate::rates::{Rate, Rates};
 pub use crate::refusal::Refusal;
+pub use crate::tls::{InvalidTls, Tls};
 
 /// A realtime server.
 #[derive(Clone)]
@@ -106,10 +117,11 @@ impl Denrei {
             config.hub.classes.set("sys", Class { keep });
         }
         config.hub.expels = Some(chat::expels);
+        config.hub.events = metrics::names(&config.metrics.events);
         let encoders = wires::encoders(config.websocket.deflate, config.socketio.packets.attachments);
-        let Parts { backends, shelf, channels, store, policy, allow_request, engine } = parts;
+        let Parts { backends, shelf, channels, store, objects, policy, allow_request, engine } = parts;
         let (hub, shards) = Hub::new(config.hub.clone(), encoders, backends);
-        let app = Arc::new(App::new(config, hub, Rules { store, channels, policy, allow_request, engine }));
+        let app = Arc::new(App::new(config, hub, Rules { store, objects, channels, policy, allow_request, engine }));
         if app.hub.is_clustered() {
             app.io.meet(Arc::new(socketio::nodes::Nodes::new(app.hub.clone())));
             if let Some(shelf) = shelf {
@@ -117,6 +129,7 @@ impl Denrei {
             }
             let mut listeners = socketio::nodes::listeners(&app.io);
             listeners.extend(chat::Chat::listeners(&Arc::downgrade(&app)));
+            listeners.extend(traces::Traces::listeners(&Arc::downgrade(&app)));
             app.hub.listen(listeners);
         }
         if app.config.socketio.enabled && app.config.socketio.admin {
@@ -132,7 +145,14 @@ impl Denrei {
                 chat.run().await;
             }
         };
-        tokio::join!(self.app.hub.clone().run(), self.app.auth.run(&self.app.hub), chat, self.app.events.run());
+        let files = async {
+            if let Some(files) = &self.app.files {
+                files.run().await;
+            }
+        };
+        let traces = self.app.traces.run();
+        let (hub, auth) = (self.app.hub.clone().run(), self.app.auth.run(&self.app.hub));
+        tokio::join!(hub, auth, chat, self.app.events.run(), files, traces);
     }
 
     /// Waits until the server knows who may come in: until it has read what was taken back. Needs [`Denrei::run`]. Who
@@ -177,24 +197,37 @@ impl Denrei {
         socketio::relay::open(&self.app, namespace, compat)
     }
 
+    /// Serves `/metrics`, `/health`, `/livez` and `/readyz` alone, on a listener that only operators can reach, until the
+    /// task is dropped. Metrics take no more than the token of [`MetricsConfig`], if there is one.
+    pub async fn serve_operators(&self, listener: TcpListener) {
+        front::serve_operators(http::operators(Arc::clone(&self.app)), listener).await;
+    }
+
     /// The routes, to be merged into an application's own. They have no fallback: that is the application's, and may be
     /// [`not_found`].
     pub fn router(&self) -> Router {
         http::router(Arc::clone(&self.app))
     }
 
-    /// Serves a listener with the front door until `stop` ends, then says goodbye to every client and waits until they
+    /// Goes by other settings from now on: [`Config::access`], [`Config::limits`], [`Config::rates`] and the bounds of
+    /// outboxes. Live connections are looked at again, and those end whose key is gone. The rest stays as it was at the
+    /// start, and so does what a connection has agreed on when it began.
+    pub fn reload(&self, config: Config) {
+        self.app.replace(config);
+    }
+
+    /// Serves listeners with the front door until `stop` ends, then says goodbye to every client and waits until they
     /// are gone, at most for the time of [`Shutdown::grace`]. What denrei has no path for goes to `others` and
     /// their fallback.
     pub async fn serve(
         &self,
-        listener: TcpListener,
+        listeners: impl IntoIterator<Item = Listener>,
         places: Vec<Place>,
         others: Router,
         stop: impl Future<Output = ()>,
     ) {
         let router = self.router().merge(others);
-        let accepting = front::accept(Arc::clone(&self.app), router, listener, places);
+        let accepting = front::accept(Arc::clone(&self.app), router, listeners.into_iter().collect(), places);
         let stopping = async {
             stop.await;
             // Balancers look at `/readyz`, and send clients elsewhere.
@@ -232,6 +265,8 @@ pub struct Parts {
     pub channels: Option<Arc<dyn Channels>>,
     /// Keeps the chat, and stored rooms if `backends` does not say what does; none for no chat.
     pub store: Option<Arc<Store>>,
+    /// Keeps the bytes of files; none, or none without `store`, for no files.
+    pub objects: Option<Arc<Objects>>,
     /// The application's rules.
     pub policy: Box<dyn Policy>,
     /// Who may begin a Socket.IO session; none asks nobody.
@@ -247,6 +282,7 @@ impl Default for Parts {
             shelf: None,
             channels: None,
             store: None,
+            objects: None,
             policy: Box::new(OpenPolicy),
             allow_request: None,
             engine: None,

@@ -2,14 +2,17 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use denrei_hub::Outbox;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::time::Instant;
 
 /// A byte stream that is not a plain TCP socket: TLS, an HTTP/2 stream, a body.
@@ -43,8 +46,6 @@ pub(crate) type Compose = Box<dyn FnMut(Bytes) -> Bytes + Send>;
 
 /// Bytes read in one go.
 const READ: usize = 64 * 1024;
-/// What a foreign stream's buffer holds; it is the session's own.
-const FOREIGN_READ: usize = 8 * 1024;
 /// A foreign stream that takes nothing for so long is broken.
 const STALLED: Duration = Duration::from_secs(60);
 
@@ -68,14 +69,24 @@ pub(crate) enum Woke {
 }
 
 impl Link {
-    pub(crate) fn foreign(stream: impl Stream + 'static, compose: Compose) -> Self {
+    /// `early` was read of the stream before.
+    pub(crate) fn foreign(stream: impl Stream + 'static, early: Vec<u8>, compose: Compose) -> Self {
         Self::Foreign(Box::new(Foreign {
             stream: Box::new(stream),
-            buffer: Vec::new(),
+            buffer: early,
             chunks: VecDeque::new(),
             stalled: None,
             compose,
         }))
+    }
+
+    /// Has bytes go out before everything that any outbox has queued: a stream that changes its outbox has them still.
+    pub(crate) fn begin_with(&mut self, bytes: Bytes) {
+        if let Self::Foreign(foreign) = self
+            && !bytes.is_empty()
+        {
+            foreign.chunks.push_back(bytes);
+        }
     }
 
     /// Writes what is queued, then waits for something to do. A peer that does not take what is queued, or that the
@@ -188,11 +199,16 @@ impl Foreign {
     }
 
     async fn read(&mut self) -> io::Result<()> {
-        self.buffer.reserve_exact(FOREIGN_READ);
-        match self.stream.read_buf(&mut self.buffer).await? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
-        }
+        // Into the buffer that the thread's sessions share, here too: while nothing comes there is none.
+        poll_fn(|cx| {
+            with_scratch(|scratch| {
+                let mut arrived = ReadBuf::new(scratch);
+                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut arrived))?;
+                self.buffer.extend_from_slice(arrived.filled());
+                Poll::Ready(if self.buffer.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) })
+            })
+        })
+        .await
     }
 
     /// Writes what is queued now; whether there was something. Cancel safe: what is partly written stays.

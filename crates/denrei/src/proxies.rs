@@ -47,17 +47,21 @@ impl fmt::Display for Network {
     }
 }
 
+/// Whether a peer is one of the proxies that are trusted.
+pub(crate) fn is_trusted(trusted: &[Network], peer: IpAddr) -> bool {
+    trusted.iter().any(|network| network.contains(peer))
+}
+
 /// Where a request comes from: the peer's address, or if the peer is a trusted proxy the last address that
 /// `X-Forwarded-For` has which is none. What stands before that anybody may have written.
 pub(crate) fn client_address(trusted: &[Network], facts: &Facts<'_>, peer: IpAddr) -> IpAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut nearest = peer;
     if trusted.is_empty() {
         return nearest;
     }
     let lines: Vec<_> = facts.all("x-forwarded-for").collect();
     let mut said = lines.iter().rev().flat_map(|line| line.rsplit(','));
-    while is_trusted(nearest) {
+    while is_trusted(trusted, nearest) {
         let Some(Ok(address)) = said.next().map(|address| address.trim().parse::<IpAddr>()) else { break };
         nearest = address.to_canonical();
     }

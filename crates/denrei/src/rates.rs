@@ -7,9 +7,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use denrei_hub::Name;
 use denrei_proto::codes::Code;
 
@@ -25,6 +27,8 @@ pub struct Rates {
     pub user: Option<Rate>,
     /// Each address, by all together; of IPv6 the first 64 bits.
     pub address: Option<Rate>,
+    /// New connections of each address; of IPv6 the first 64 bits. Those of this machine and of trusted proxies are free.
+    pub connect: Option<Rate>,
     /// Refusals of one connection before it is ended.
     pub refusals: Option<Rate>,
     /// What asking costs, where it is not 1: `request`, `join`, `poll`, `publish`, `direct`, `call`, `event`, or
@@ -82,11 +86,17 @@ impl Rates {
 /// The buckets of a server.
 #[derive(Debug)]
 pub(crate) struct Limiter {
-    rates: Rates,
+    rates: ArcSwap<Rates>,
     begun: Instant,
     users: Buckets<Name>,
     addresses: Buckets<IpAddr>,
+    connects: Buckets<IpAddr>,
+    /// Refusals, in the order of [`SCOPES`].
+    limited: [AtomicU64; SCOPES.len()],
 }
+
+/// Whose limit it was; abuse is a connection's limit of refusals.
+const SCOPES: [&str; 5] = ["connection", "user", "address", "abuse", "connect"];
 
 /// The buckets of one connection.
 #[derive(Debug, Default)]
@@ -117,38 +127,72 @@ impl From<Limited> for Refusal {
 
 impl Limiter {
     pub(crate) fn new(rates: Rates) -> Self {
-        Self { rates, begun: Instant::now(), users: Buckets::default(), addresses: Buckets::default() }
+        Self {
+            rates: ArcSwap::from_pointee(rates),
+            begun: Instant::now(),
+            users: Buckets::default(),
+            addresses: Buckets::default(),
+            connects: Buckets::default(),
+            limited: Default::default(),
+        }
+    }
+
+    /// Goes by other rates from now on; the buckets are as full as they were.
+    pub(crate) fn replace(&self, rates: Rates) {
+        self.rates.store(Arc::new(rates));
+    }
+
+    /// Lets a connection pass that an address opens.
+    pub(crate) fn connect(&self, address: IpAddr) -> Result<(), Refusal> {
+        let Some(rate) = self.rates.load().connect else { return Ok(()) };
+        let taken = self.connects.take(&network(address), rate, 1, self.now());
+        let taken = taken.inspect_err(|_| self.limits(4));
+        taken.map_err(|wait| Limited::For(wait).into())
     }
 
     /// Lets a request pass that belongs to no connection, or begins one.
     pub(crate) fn pass(&self, identity: &Identity, asking: Asking<'_>) -> Result<(), Refusal> {
-        if self.rates.is_unlimited() {
+        let rates = self.rates.load();
+        if rates.is_unlimited() {
             return Ok(());
         }
-        let cost = self.rates.cost(asking);
-        self.shared(identity, cost, self.now()).map_err(|wait| Limited::For(wait).into())
+        self.shared(&rates, identity, rates.cost(asking), self.now()).map_err(|wait| Limited::For(wait).into())
     }
 
     /// Lets something pass that a connection asks.
     pub(crate) fn pass_of(&self, own: &mut Own, identity: &Identity, asking: Asking<'_>) -> Result<(), Limited> {
-        if self.rates.is_unlimited() {
+        let rates = self.rates.load();
+        if rates.is_unlimited() {
             return Ok(());
         }
-        let (cost, now) = (self.rates.cost(asking), self.now());
-        let mine = self.rates.connection.map_or(Ok(()), |rate| own.asked.take(rate, cost, now));
-        let Err(wait) = mine.and_then(|()| self.shared(identity, cost, now)) else { return Ok(()) };
-        match self.rates.refusals.map_or(Ok(()), |rate| own.refused.take(rate, 1, now)) {
+        let (cost, now) = (rates.cost(asking), self.now());
+        let mine = rates.connection.map_or(Ok(()), |rate| own.asked.take(rate, cost, now));
+        let mine = mine.inspect_err(|_| self.limits(0));
+        let Err(wait) = mine.and_then(|()| self.shared(&rates, identity, cost, now)) else { return Ok(()) };
+        match rates.refusals.map_or(Ok(()), |rate| own.refused.take(rate, 1, now)) {
             Ok(()) => Err(Limited::For(wait)),
-            Err(_) => Err(Limited::Abuse),
+            Err(_) => {
+                self.limits(3);
+                Err(Limited::Abuse)
+            }
         }
     }
 
-    fn shared(&self, identity: &Identity, cost: u32, now: u64) -> Result<(), Duration> {
-        if let (Some(rate), Some(user)) = (self.rates.user, &identity.user) {
-            self.users.take(user, rate, cost, now)?;
+    /// How often each limit has refused something.
+    pub(crate) fn limited(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        SCOPES.into_iter().zip(self.limited.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
+
+    fn limits(&self, scope: usize) {
+        self.limited[scope].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn shared(&self, rates: &Rates, identity: &Identity, cost: u32, now: u64) -> Result<(), Duration> {
+        if let (Some(rate), Some(user)) = (rates.user, &identity.user) {
+            self.users.take(user, rate, cost, now).inspect_err(|_| self.limits(1))?;
         }
-        if let (Some(rate), Some(address)) = (self.rates.address, identity.address) {
-            self.addresses.take(&network(address), rate, cost, now)?;
+        if let (Some(rate), Some(address)) = (rates.address, identity.address) {
+            self.addresses.take(&network(address), rate, cost, now).inspect_err(|_| self.limits(2))?;
         }
         Ok(())
     }
@@ -159,7 +203,7 @@ impl Limiter {
 }
 
 /// Whoever has an address of IPv6 has 2^64 of them.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use denrei_hub::{Cursor, Dialect, Found, Notice, Outbox, Position, Reader, ReaderKey, RoomName, Seat, Wire};
+use denrei_hub::{Cursor, Dialect, Found, Name, Notice, Outbox, Position, Reader, ReaderKey, RoomName, Seat, Wire};
 use denrei_proto::codes::Code;
 use tokio::time::Instant;
 
@@ -15,6 +15,7 @@ use crate::auth::Standing;
 use crate::chat::{Caller, is_chat};
 use crate::identity::Identity;
 use crate::link::{Link, Woke};
+use crate::metrics::{Ending, Transport};
 use crate::policy::Action;
 use crate::rates::{Asking, Limited, Own};
 use crate::refusal::Refusal;
@@ -33,6 +34,9 @@ pub(crate) struct Session {
     /// The log could not be read: not before this time again.
     pause: Option<Instant>,
     seat: Seat,
+    transport: Transport,
+    /// Why it ends.
+    pub(crate) ending: Ending,
     _open: Open,
 }
 
@@ -53,7 +57,7 @@ pub(crate) enum Attention {
     Heartbeat,
     /// The server is about to stop.
     Shutdown,
-    /// The client is too slow for what must not be lost.
+    /// The client is too slow for what must not be lost, or for the server's memory.
     Overflow,
     /// Time to see how the client stands.
     Due,
@@ -79,7 +83,13 @@ fn remind(app: &App, seat: &Seat, outbox: &Outbox, identity: &Identity) {
 }
 
 impl Session {
-    pub(crate) fn new(open: Open, outbox: Arc<Outbox>, identity: Identity, heartbeat: Duration) -> Self {
+    pub(crate) fn new(
+        open: Open,
+        outbox: Arc<Outbox>,
+        transport: Transport,
+        identity: Identity,
+        heartbeat: Duration,
+    ) -> Self {
         let period = u32::try_from(heartbeat.as_secs()).unwrap_or(u32::MAX).max(1);
         let app = Arc::clone(open.app());
         let seat = app.hub.enter(Arc::clone(&outbox), identity.user.clone(), period);
@@ -88,6 +98,11 @@ impl Session {
             // It came in before the server began to stop, and was not there yet when everybody was told.
             outbox.notify(Notice::Shutdown);
         }
+        app.metrics.opened(transport);
+        tracing::debug!(
+            connection = %outbox.client(), transport = transport.as_str(), user = identity.user.as_ref().map(Name::as_str),
+            "a connection has begun"
+        );
         Self {
             app,
             outbox,
@@ -98,8 +113,21 @@ impl Session {
             abused: false,
             pause: None,
             seat,
+            transport,
+            ending: Ending::Gone,
             _open: open,
         }
+    }
+
+    /// Something else carries it from now on.
+    pub(crate) fn carry(&mut self, transport: Transport) {
+        self.app.metrics.moved(self.transport, transport);
+        self.transport = transport;
+    }
+
+    /// Counts what the client asks, or the event that it publishes.
+    pub(crate) fn asks(&self, name: &str) {
+        self.app.metrics.asked(self.outbox.shard().number(), name);
     }
 
     /// The client turns out to be somebody.
@@ -169,12 +197,28 @@ impl Session {
         echo: bool,
         dialect: Dialect,
     ) -> Result<&Reader, Refusal> {
+        match self.try_join(identity, room, echo, dialect).await {
+            Ok(()) => Ok(&self.rooms[self.rooms.len() - 1].reader),
+            Err(refusal) => {
+                self.app.note_kept_out(identity, &self.outbox, room, refusal.code);
+                Err(refusal)
+            }
+        }
+    }
+
+    async fn try_join(
+        &mut self,
+        identity: &Identity,
+        room: &RoomName,
+        echo: bool,
+        dialect: Dialect,
+    ) -> Result<(), Refusal> {
         let decision = {
             let caller = Caller { identity, connection: Some(&self.outbox) };
             self.app.check(caller, Action::Read(room))
         };
         self.app.decided(identity, decision).await?;
-        let limit = self.app.config.limits.rooms;
+        let limit = self.app.limits().rooms;
         if self.rooms.len() >= limit && self.joined(room, dialect).is_none() {
             let sentence = format!("a connection joins at most {limit} rooms");
             return Err(Refusal::new(Code::TooManyRooms, sentence));
@@ -197,7 +241,7 @@ impl Session {
             self.rooms.reserve_exact(self.rooms.len().max(1));
         }
         self.rooms.push(Joined { reader, dialect, mark: place.clone(), told: place });
-        Ok(&self.rooms[self.rooms.len() - 1].reader)
+        Ok(())
     }
 
     /// Begins to receive a room that was joined: what follows `since`, or what follows the join.
@@ -374,5 +418,15 @@ impl Session {
             }
         }
         advanced
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.app.metrics.closed(self.transport, self.ending);
+        tracing::debug!(
+            connection = %self.outbox.client(), transport = self.transport.as_str(), reason = self.ending.as_str(),
+            user = self.identity.user.as_ref().map(Name::as_str), "a connection has ended"
+        );
     }
 }

@@ -42,6 +42,19 @@ pub(crate) fn is_native(wire: Wire) -> bool {
     [JSON, JSON_DEFLATED, PROTOBUF, PROTOBUF_DEFLATED].contains(&wire)
 }
 
+/// What carries a wire, for operators.
+pub(crate) fn transport(wire: Wire) -> &'static str {
+    match wire {
+        wire if is_native(wire) => "websocket",
+        SSE | SSE_ENVELOPE | RECORD | RECORD_ENVELOPE => "sse",
+        OBJECT => "poll",
+        wire => match Speech::of(wire) {
+            Some(Speech { form: Form::Records, .. }) => "socketio-polling",
+            _ => "socketio-websocket",
+        },
+    }
+}
+
 /// How answers of the native protocol are written on a wire.
 pub(crate) fn syntax(wire: Wire) -> Syntax {
     match wire {

@@ -28,7 +28,7 @@ async fn a_message_goes_from_one_transport_to_the_others_in_order_and_a_reader_r
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn({
         let denrei = denrei.clone();
-        async move { denrei.serve(listener, places, Router::new(), async { drop(stopped.await) }).await }
+        async move { denrei.serve([listener.into()], places, Router::new(), async { drop(stopped.await) }).await }
     });
 
     // 1. The front door reads the head of a request and makes it a WebSocket; the server speaks first.

@@ -38,7 +38,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use denrei_hub::{BusError, Name, random_token};
 
-use crate::{Joined, Options};
+use crate::{Broker, Joined, Options};
 use link::{Echo, Link};
 
 /// Joins the nodes at NATS servers.
@@ -58,6 +58,25 @@ pub(crate) async fn join(address: &str, options: Options) -> Result<Joined, BusE
     })
 }
 
+/// Asks each server at these addresses.
+pub(crate) async fn examine(address: &str) -> Result<Vec<Result<Broker, BusError>>, BusError> {
+    let Servers { addresses, login } = Servers::parse(address)?;
+    let mut found = Vec::new();
+    for address in addresses {
+        let one = Servers { addresses: vec![address], login: login.clone() };
+        let options = one.log_in(ConnectOptions::new().name("denrei doctor").connection_timeout(Link::PATIENCE));
+        found.push(match tokio::time::timeout(Link::PATIENCE, options.connect(one.addresses)).await {
+            Ok(Ok(client)) => {
+                let info = client.server_info();
+                Ok(Broker::Nats { version: info.version, jetstream: info.jetstream, most_payload: info.max_payload })
+            }
+            Ok(Err(error)) => Err(BusError(format!("NATS: {error}").into())),
+            Err(_) => Err(BusError("NATS does not answer in time".into())),
+        });
+    }
+    Ok(found)
+}
+
 /// A prefix is a token of subjects and part of the names of streams, as it is.
 fn checked(prefix: &str) -> Result<&str, BusError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
@@ -73,6 +92,7 @@ struct Servers {
     login: Login,
 }
 
+#[derive(Clone)]
 enum Login {
     None,
     Token(String),

@@ -14,4 +14,6 @@ mod outbox;
 mod shard;
 mod signals;
 mod simulation;
+mod statistics;
+mod trace;
 mod world;

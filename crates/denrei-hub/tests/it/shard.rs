@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use denrei_hub::{Draft, Hub, HubConfig, Message, OutboxLimits, Position, Seq, random_token};
+use bytes::Bytes;
+use denrei_hub::{Draft, Hub, HubConfig, Message, Notice, Outbox, OutboxLimits, Position, Seq, random_token};
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinSet;
 
@@ -41,7 +42,7 @@ async fn a_chunk_is_bounded_whatever_was_published_at_once() {
         node.hub.publish(draft("r", &payload), |_| {});
     }
     until(|| connection.told.lines().len() == 51).await;
-    let longest = connection.told.chunks.lock().unwrap().iter().map(bytes::Bytes::len).max();
+    let longest = connection.told.chunks.lock().unwrap().iter().map(Bytes::len).max();
     assert!(longest < Some(200 * KILO), "{longest:?}");
 }
 
@@ -86,7 +87,8 @@ async fn each_wire_gets_its_own_frames() {
 async fn a_reader_that_does_not_read_delays_no_one_and_holds_no_memory() {
     for shards in [1, 3] {
         let bytes = 64 * KILO;
-        let config = HubConfig { shards, outbox: OutboxLimits { bytes }, ..HubConfig::default() };
+        let config =
+            HubConfig { shards, outbox: OutboxLimits { bytes, ..OutboxLimits::default() }, ..HubConfig::default() };
         let mut node = Node::start(config, None, None);
         let (socket, mut slow_peer) = narrow_pair().await;
         let slow = node.connect(Connecting::as_client("slow").by(socket));
@@ -116,7 +118,11 @@ async fn a_reader_that_does_not_read_delays_no_one_and_holds_no_memory() {
 #[tokio::test]
 async fn a_slow_reader_of_a_room_without_a_log_loses_messages_and_stays() {
     let bytes = 16 * KILO;
-    let mut node = Node::start(HubConfig { outbox: OutboxLimits { bytes }, ..HubConfig::default() }, None, None);
+    let mut node = Node::start(
+        HubConfig { outbox: OutboxLimits { bytes, ..OutboxLimits::default() }, ..HubConfig::default() },
+        None,
+        None,
+    );
     let (socket, mut peer) = narrow_pair().await;
     let slow = node.connect(Connecting::as_client("slow").by(socket));
     slow.join("signal:r").await;
@@ -234,7 +240,11 @@ async fn a_replay_leaves_nothing_out() {
 #[tokio::test]
 async fn direct_messages_are_bounded_and_reach_who_is_here() {
     let bytes = 4 * KILO;
-    let mut node = Node::start(HubConfig { outbox: OutboxLimits { bytes }, ..HubConfig::default() }, None, None);
+    let mut node = Node::start(
+        HubConfig { outbox: OutboxLimits { bytes, ..OutboxLimits::default() }, ..HubConfig::default() },
+        None,
+        None,
+    );
     let as_alice = |client: &str| Connecting {
         user: Some(name("alice")),
         pace: Duration::from_secs(3600),
@@ -252,6 +262,41 @@ async fn direct_messages_are_bounded_and_reach_who_is_here() {
     assert_eq!(node.hub.direct_to_user(&name("alice"), &message), 1, "the other connection has room");
     second.close().await;
     assert!(!node.hub.direct("b", &message), "it has left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_all_may_hold_is_shed_from_those_who_hold_most() {
+    let limits = OutboxLimits { bytes: 1000 * KILO, total: 100 * KILO };
+    let node = Node::start(HubConfig { outbox: limits, ..HubConfig::default() }, None, None);
+    let seated = |client: &str| {
+        let outbox = node.hub.outbox(client.into(), MARKED, None, node.hub.shard());
+        let seat = node.hub.enter(Arc::clone(&outbox), None, 3600);
+        (outbox, seat)
+    };
+    let held = [10, 90, 20, 40];
+    let mut seats: Vec<_> = held.iter().map(|kilos| seated(&kilos.to_string())).collect();
+    for ((outbox, _), kilos) in seats.iter().zip(held) {
+        outbox.push(vec![b'x'; kilos * KILO].into());
+    }
+    assert_eq!(node.hub.outboxes(), (160 * KILO, 100 * KILO));
+    let more = Bytes::from_static(b"more");
+    assert!(!seats[0].0.offer(MARKED, &more), "it is spent: who has something queued gets no more");
+    let (reads, _seat) = seated("reads");
+    assert!(reads.offer(MARKED, &more) && reads.take().len() == 1, "who reads does not notice");
+    let ended = |outbox: &Outbox| outbox.notices().contains(&Notice::Overflow);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let told: Vec<_> = seats.iter().map(|(outbox, _)| ended(outbox)).collect();
+    assert_eq!(told, [false, true, false, true], "until half of it is free");
+    seats.remove(3);
+    seats.remove(1);
+    assert_eq!(node.hub.outboxes().0, 30 * KILO, "whoever goes holds nothing");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!seats.iter().any(|(outbox, _)| ended(outbox)));
+    node.hub.limit(OutboxLimits { total: 8 * KILO, ..limits });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(seats.iter().all(|(outbox, _)| ended(outbox)), "another bound holds at once");
+    drop(seats);
+    assert_eq!(node.hub.outboxes().0, 0);
 }
 
 /// Was a defect: the end of a session's old connection made the hub forget the new one of the same client id.

@@ -143,7 +143,7 @@ impl Simulation {
 fn node(world: &World, nodes: usize) -> Node {
     let (log, work) = world.log();
     let shards = 1 + world.below(2) as usize;
-    let outbox = OutboxLimits { bytes: 600 + world.below(4000) as usize };
+    let outbox = OutboxLimits { bytes: 600 + world.below(4000) as usize, ..OutboxLimits::default() };
     let bus = (nodes > 1).then(|| world.bus() as Arc<dyn Bus>);
     let config = HubConfig { shards, outbox, ..HubConfig::default() };
     let mut node = Node::start(config, Some(log as Arc<dyn Log>), bus);

@@ -28,6 +28,7 @@ pub(super) fn resolve(file: file::Rates, development: bool) -> Result<Rates, Str
         connection: rate("connection", file.connection, 100, 20.0)?,
         user: rate("user", file.user, 200, 40.0)?,
         address: rate("address", file.address, 2000, 400.0)?,
+        connect: rate("connect", file.connect, 500, 100.0)?,
         refusals: rate("refusals", file.refusals, 100, 1.0)?,
         costs: file.costs,
     })

@@ -9,6 +9,10 @@ fn config(text: &str) -> Result<Config, String> {
     auth::apply(std::mem::take(&mut file.auth), None, address, &mut config.access)?;
     config.rates = rates::resolve(std::mem::take(&mut file.rates), false)?;
     policy::resolve(std::mem::take(&mut file.policy))?;
+    observing::metrics(std::mem::take(&mut file.metrics), None, &mut config.metrics)?;
+    let logging = observing::log(&Options::default(), std::mem::take(&mut file.log))?;
+    assert!(text != file::DEFAULTS || logging == observing::log(&Options::default(), file::Log::default())?);
+    files::apply(&mut file.files, &mut config.files)?;
     apply(file, &mut config)?;
     Ok(config)
 }
@@ -26,6 +30,20 @@ fn the_printed_defaults_are_the_defaults() {
     // Another one at each start.
     printed.hub.node = defaults.hub.node.clone();
     assert_eq!(format!("{printed:#?}"), format!("{defaults:#?}"));
+}
+
+#[test]
+fn the_file_to_begin_with_is_short_says_nothing_new_and_has_no_wrong_name() {
+    let is_setting = |line: &&str| {
+        let name = line.strip_prefix("# ").unwrap_or(line).split(" = ").next().unwrap_or_default();
+        line.contains(" = ") && name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_')
+    };
+    let settings = file::STARTER.lines().filter(is_setting).count();
+    assert!((15..=25).contains(&settings), "{settings} settings");
+    assert_eq!(format!("{:?}", config(file::STARTER).unwrap().limits), format!("{:?}", config("").unwrap().limits));
+    // With every line in use, it is a file that is understood.
+    let used = |line: &str| if is_setting(&line) { line.trim_start_matches("# ").to_owned() } else { line.to_owned() };
+    parse(&file::STARTER.lines().map(used).collect::<Vec<_>>().join("\n")).unwrap();
 }
 
 #[test]
@@ -52,6 +70,32 @@ fn namespaces_are_shared_by_a_bus_in_ways_that_there_are() {
 }
 
 #[test]
+fn files_are_kept_where_every_server_finds_them() {
+    let key = S3Key::default();
+    let place = |text: &str, joined| files::place(parse(text)?.files, &key, Path::new("data"), joined);
+    let Some(FilesPlace::Disk(folder)) = place("", false).unwrap() else { panic!("a folder") };
+    assert_eq!(folder, Path::new("data/files"));
+    assert!(place("", true).unwrap().is_none());
+    assert!(place("[files]\nenabled = false", false).unwrap().is_none());
+    let shared = "[files]\nstore = \"s3://bucket/a/b/\"\nendpoint = \"http://127.0.0.1:9000/\"\naccess_key_id = \"id\"\n\
+                  secret_access_key = \"hush\"";
+    let Some(FilesPlace::Bucket(_, bucket)) = place(shared, true).unwrap() else { panic!("a bucket") };
+    assert_eq!((&*bucket.bucket, &*bucket.prefix, bucket.path_style), ("bucket", "a/b", true));
+    assert_eq!(bucket.endpoint.as_deref(), Some("http://127.0.0.1:9000"));
+    assert!(!format!("{bucket:?}").contains("hush"));
+    for (text, joined, part) in [
+        ("[files]\nenabled = true", true, "files.store"),
+        ("[files]\nstore = \"ftp://x\"", false, "files.store"),
+        ("[files]\nstore = \"s3://x\"", false, "DENREI_S3_SECRET_ACCESS_KEY"),
+        ("[files]\nstore = \"s3://x\"\nsecret_access_key = \"x\"", false, "files.access_key_id"),
+        ("[files]\nstore = \"s3://x\"\nsecret_access_key_file = \"./nowhere\"", false, "nowhere"),
+    ] {
+        let error = place(text, joined).unwrap_err();
+        assert!(error.contains(part), "{text}: {error}");
+    }
+}
+
+#[test]
 fn unknown_settings_and_impossible_values_are_errors_that_name_the_setting() {
     for (text, part) in [
         ("lisen = 1", "lisen"),
@@ -63,6 +107,8 @@ fn unknown_settings_and_impossible_values_are_errors_that_name_the_setting() {
         ("[socketio]\npath = \"/{x}/\"", "socketio.path"),
         ("[socketio]\ncookie = \"a b\"", "socketio.cookie"),
         ("[socketio]\nparser = \"xml\"", "xml"),
+        ("[files]\nmax_bytes = 0", "files.max_bytes"),
+        ("[files]\ntypes = [\"png\"]", "files.types"),
         ("[auth]\nsecret = \"short\"", "auth.secret"),
         ("[auth]\nalgorithm = \"none\"", "auth.algorithm"),
         ("[auth]\nalgorithm = \"HS512\"", "auth.algorithm"),
@@ -83,6 +129,11 @@ fn unknown_settings_and_impossible_values_are_errors_that_name_the_setting() {
         ("[rates.user]\ncapacity = 1\nrefill_per_second = nan", "rates.user"),
         ("[rates.costs]\nfly = 1", "fly"),
         ("[rates.costs]\n\"join:x\" = 1", "join:x"),
+        ("[metrics]\ntoken = \"short\"", "metrics.token"),
+        ("[metrics]\nlisten = \"0.0.0.0:9090\"", "metrics.token"),
+        ("[metrics]\nevents = [\"\"]", "metrics.events"),
+        ("[log]\nlevel = \"denrei=loud\"", "log.level"),
+        ("[log]\nformat = \"xml\"", "xml"),
         ("[classes.x]\nkeep = \"disk\"", "disk"),
         ("[classes.x]\nkeep = \"none\"\nevents = 3", "classes.x"),
         ("[classes.x]\nkeep = \"store\"\nbytes = 3", "classes.x"),

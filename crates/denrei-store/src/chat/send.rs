@@ -8,6 +8,7 @@ use super::{
     Actor, Event, Message, MessageKind, Refused, Role, RoomKind, Thread, Told, json, message_id, room_id, rows,
     with_fields,
 };
+use crate::files::{self, File};
 use crate::group::Group;
 use crate::sql::{Fault, Transaction};
 
@@ -32,6 +33,9 @@ pub struct NewMessage {
     pub mentions: Vec<Name>,
     /// What an application adds.
     pub data: Option<Box<RawValue>>,
+    /// The file that it brings, which is the sender's own: it becomes the room's, and what readers need to know of it is
+    /// told in the data, as `file`.
+    pub file: Option<Box<str>>,
     /// When it came, in ms since 1970.
     pub at_ms: u64,
 }
@@ -141,6 +145,13 @@ fn send(group: &mut Group<'_>, room: i64, message: &NewMessage, draft: &Draft) -
             mentioned.push(user.clone());
         }
     }
+    let data = match &message.file {
+        None => message.data.clone(),
+        Some(file) => match files::claim(transaction, file, &message.room, by.user.as_ref())? {
+            Err(refused) => return Ok(Err(refused)),
+            Ok(file) => Some(with_file(message.data.as_deref(), &file)),
+        },
+    };
     // Nothing can refuse it any more.
     if let Some(found) = ledger.room(transaction, room)? {
         (found.sequence, found.active_at) = (sequence, *now);
@@ -170,7 +181,7 @@ fn send(group: &mut Group<'_>, room: i64, message: &NewMessage, draft: &Draft) -
         reply_to: message.reply_to.map(|sequence| message_id(id, sequence)),
         thread_id: message.thread.map(|sequence| message_id(id, sequence)),
         mentions,
-        data: message.data.clone(),
+        data,
         reactions: Vec::new(),
         thread: None,
         edited_at: None,
@@ -199,6 +210,22 @@ fn send(group: &mut Group<'_>, room: i64, message: &NewMessage, draft: &Draft) -
     };
     group.ledger.enter(entered, by.user.as_ref(), &mentioned);
     Ok(Ok(Sent { event, duplicate: false }))
+}
+
+/// The data of a message with what is known of its file.
+fn with_file(data: Option<&RawValue>, file: &File) -> Box<RawValue> {
+    let mut fields: serde_json::Map<String, serde_json::Value> =
+        data.and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default();
+    let File { id, name, kind, bytes, width, height, thumbnail, .. } = file;
+    let mut told = serde_json::json!({ "id": id, "name": name, "type": kind, "bytes": bytes });
+    for (side, length) in [("width", width), ("height", height)] {
+        if let Some(length) = length {
+            told[side] = (*length).into();
+        }
+    }
+    told["thumbnail"] = thumbnail.is_some().into();
+    fields.insert("file".into(), told);
+    RawValue::from_string(serde_json::Value::Object(fields).to_string()).expect("it is JSON")
 }
 
 /// Why who is no member does not send.

@@ -104,6 +104,7 @@ impl Chat {
             thread: None,
             mentions: Vec::new(),
             data: None,
+            file: None,
             at_ms: self.now,
         }
     }

@@ -12,6 +12,7 @@ mod concurrency;
 mod contents;
 mod durability;
 mod faults;
+mod files;
 mod laws;
 mod nodes;
 mod opening;

@@ -86,6 +86,6 @@ async fn serve(denrei: &Denrei, shards: Vec<denrei_hub::Shard>, port: u16) -> st
     tokio::spawn(Hub::run(denrei.hub().clone()));
     // Dual stack: Node tries ::1 first for `localhost`.
     let listener = TcpListener::bind(("::", port)).await?;
-    denrei.serve(listener, places, Router::new(), std::future::pending()).await;
+    denrei.serve([listener.into()], places, Router::new(), std::future::pending()).await;
     Ok(())
 }

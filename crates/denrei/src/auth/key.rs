@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{DecodingKey, crypto};
 use serde::Deserialize;
@@ -90,6 +91,8 @@ pub struct Key {
     id: Option<Box<str>>,
     algorithm: Algorithm,
     key: DecodingKey,
+    /// Tells it from others; none for one that somebody else publishes.
+    print: Option<u64>,
 }
 
 impl Key {
@@ -105,7 +108,7 @@ impl Key {
             let length = secret.len();
             return Err(InvalidKey(format!("a secret of {length} bytes is shorter than the least of {shortest}")));
         }
-        Ok(Self { id: None, algorithm, key: DecodingKey::from_secret(secret) })
+        Ok(Self { id: None, algorithm, key: DecodingKey::from_secret(secret), print: Some(print(algorithm, secret)) })
     }
 
     /// A public key in PEM.
@@ -123,7 +126,7 @@ impl Key {
             }
         };
         let key = key.map_err(|_| InvalidKey(format!("it is no public key for {algorithm} in PEM")))?;
-        Ok(Self { id: None, algorithm, key })
+        Ok(Self { id: None, algorithm, key, print: Some(print(algorithm, pem)) })
     }
 
     /// Names it: it is tried for tokens that name it (`kid`), and for those that name none.
@@ -173,7 +176,7 @@ impl Key {
         if !fits || !signs {
             return None;
         }
-        let key = Self { id: None, algorithm: kind, key: DecodingKey::from_jwk(jwk).ok()? };
+        let key = Self { id: None, algorithm: kind, key: DecodingKey::from_jwk(jwk).ok()?, print: None };
         Some(match &jwk.common.key_id {
             Some(id) => key.named(id),
             None => key,
@@ -185,6 +188,11 @@ impl Key {
         self.algorithm
     }
 
+    /// What tells it from other keys.
+    pub(crate) fn print(&self) -> Option<u64> {
+        self.print
+    }
+
     /// Whether it has signed the token: of its own algorithm, and named by the token if both name one.
     pub(crate) fn verifies(&self, token: &Unverified<'_>) -> bool {
         let named = token.key.is_none() || self.id.is_none() || self.id.as_deref() == token.key.as_deref();
@@ -192,6 +200,14 @@ impl Key {
             && named
             && crypto::verify(token.signature, token.message, &self.key, self.algorithm.library()).unwrap_or(false)
     }
+}
+
+fn print(algorithm: Algorithm, key: &[u8]) -> u64 {
+    let mut hash = Context::new(&SHA256);
+    hash.update(algorithm.as_str().as_bytes());
+    hash.update(key);
+    let hash = hash.finish();
+    hash.as_ref().iter().take(8).fold(0, |print, byte| print << 8 | u64::from(*byte))
 }
 
 impl fmt::Debug for Key {

@@ -199,7 +199,7 @@ fn a_key_is_for_its_own_algorithm() {
 fn how_somebody_stands_changes_with_time() {
     let auth = auth(&Tokens { leeway: Duration::ZERO, warning: Duration::from_secs(60), ..Tokens::default() });
     let identity = |exp: u64| Identity {
-        credential: Some(Box::new(Credential { id: None, issued: now(), expires: exp })),
+        credential: Some(Box::new(Credential { id: None, issued: now(), expires: exp, key: None })),
         ..Identity::default()
     };
     assert_eq!(auth.standing(&Identity::default()), Standing::Good(None));

@@ -71,6 +71,8 @@ pub(crate) struct Credential {
     pub(crate) issued: u64,
     /// `exp`, in s since 1970, without leeway.
     pub(crate) expires: u64,
+    /// What tells the key that has signed it, where the operator has configured that.
+    pub(crate) key: Option<u64>,
 }
 
 /// Why a token shows nothing.
@@ -164,7 +166,7 @@ pub(crate) struct Claims(Map<String, Value>);
 
 impl Claims {
     /// Who it says somebody is, if it says so to us, now (s since 1970).
-    pub(crate) fn identity(&self, tokens: &Tokens, now: u64) -> Result<Identity, Fault> {
+    pub(crate) fn identity(&self, tokens: &Tokens, now: u64, key: Option<u64>) -> Result<Identity, Fault> {
         let leeway = tokens.leeway.as_secs();
         let expires = self.time("exp")?.ok_or(Fault::Malformed)?;
         if expires.saturating_add(leeway) <= now {
@@ -191,7 +193,7 @@ impl Claims {
             roles: self.roles(&tokens.roles_claim),
             name: self.at(&tokens.name_claim).and_then(Value::as_str).map(Into::into),
             address: None,
-            credential: Some(Box::new(Credential { id, issued: issued.unwrap_or_default(), expires })),
+            credential: Some(Box::new(Credential { id, issued: issued.unwrap_or_default(), expires, key })),
         })
     }
 

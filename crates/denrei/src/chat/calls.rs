@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::names::{direct_room, new_room, random_room, room_name, sequence_of};
 use super::{Caller, Chat};
 use crate::app::now_ms;
+use crate::files::is_id;
 use crate::policy::Action;
 use crate::refusal::Refusal;
 
@@ -388,10 +389,28 @@ impl Asking<'_> {
             reply_to: target(&self.fields.reply_to)?,
             thread: target(&self.fields.thread_id)?,
             mentions: self.mentions()?.unwrap_or_default(),
+            file: self.file(kind)?,
             data: self.data()?,
             at_ms: now_ms(),
             room,
         })
+    }
+
+    /// The file that a message of an image or a file names in its data.
+    fn file(&self, kind: MessageKind) -> Result<Option<Box<str>>, Refusal> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Named {
+            file_id: Option<Box<str>>,
+        }
+        match self.fields.data.filter(|_| matches!(kind, MessageKind::Image | MessageKind::File)) {
+            Some(data) if data.get().starts_with('{') => {
+                let named: Named = serde_json::from_str(data.get()).map_err(|_| invalid("fileId is a text"))?;
+                let unknown = || Refusal::new(Code::NotFound, "there is no such file");
+                named.file_id.map(|id| if is_id(&id) { Ok(id) } else { Err(unknown()) }).transpose()
+            }
+            _ => Ok(None),
+        }
     }
 
     fn content(&self) -> Result<Box<str>, Refusal> {

@@ -8,13 +8,15 @@
 //! kept in memory only.
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use denrei_hub::{Draft, Hub, Listener, Name, Outbox, RoomName, Word};
+use denrei_hub::{
+    Draft, Hub, Listener, Name, Outbox, Outcome, PublishOutcome as Counted, Record, RoomName, Step, Word,
+};
 use denrei_proto::codes::Code;
 use denrei_store::Store;
-use denrei_store::chat::{Actor, Change, Changed, NewMessage, Refused, Sent, room_id};
+use denrei_store::chat::{Actor, Change, Changed, NewMessage, Own, Refused, RoomKind, Sent, room_id};
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -152,18 +154,68 @@ impl Chat {
         async move { asked.await?.map_err(Refusal::from) }
     }
 
+    /// Whether somebody may send to a room now, as far as this can be told before it is tried.
+    pub(crate) async fn may_send(&self, room: &RoomName, caller: Caller<'_>) -> Result<(), Refusal> {
+        let (by, now) = (caller.actor(), now_ms());
+        let found = self.store.chat_room(room, &by, now).await?.map_err(Refusal::from)?;
+        let refused = match found.own {
+            _ if by.admin => return Ok(()),
+            Some(Own { muted_until: Some(until), .. }) if until > now => Refused::Muted(until),
+            Some(_) => return Ok(()),
+            None if by.user.is_none() && found.kind == RoomKind::Public => return Ok(()),
+            None => Refused::NotMember,
+        };
+        Err(refused.into())
+    }
+
     /// Sends a message; never blocks. Those that one caller sends one after another keep their order in each room.
     pub(crate) fn send(&self, message: NewMessage, done: impl FnOnce(Result<Sent, Refusal>) + Send + 'static) {
         let (hub, typing) = (self.hub.clone(), Arc::clone(&self.typing));
+        let (room, begun) = (message.room.clone(), Instant::now());
+        let noted = self.note(&message);
         let told = move |outcome: denrei_store::chat::Outcome<Sent>| {
+            let counted = match &outcome {
+                Ok(Ok(Sent { duplicate: false, .. })) => Some(Counted::Taken),
+                Ok(Ok(_)) => Some(Counted::Duplicate),
+                // A rule of the chat's refused it, and no log was asked.
+                Ok(Err(_)) => None,
+                Err(_) => Some(Counted::Unavailable),
+            };
+            if let Some(counted) = counted {
+                hub.answered(&room, counted, begun.elapsed());
+            }
             let sent = outcome.map_err(Refusal::from).and_then(|sent| sent.map_err(Refusal::from));
             if let Ok(Sent { event, duplicate: false }) = &sent {
                 hub.appended(event);
                 typing.has_sent(event);
             }
+            if let (Some(noted), Err(refusal)) = (noted, &sent) {
+                hub.tracer().note(Record { outcome: Outcome::Refused, ..*noted }.because(refusal.code.as_str()));
+            }
             done(sent);
         };
         self.store.send(message, Box::new(told));
+    }
+
+    /// Where it is kept.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Notes a message that is about to be sent, if somebody investigates.
+    fn note(&self, message: &NewMessage) -> Option<Box<Record>> {
+        let tracer = self.hub.tracer();
+        tracer.is_on().then(|| {
+            let record = Record::new(Step::Publish, Outcome::Accepted).room(&message.room);
+            let record = Record {
+                id: message.id.clone(),
+                client: message.by.client.clone(),
+                connection: (message.by.origin != 0).then_some(message.by.origin),
+                ..record.user(message.by.user.as_ref())
+            };
+            tracer.note(record.clone());
+            Box::new(record)
+        })
     }
 
     /// Makes a change, and hands its events on; shows out who is no member any more.

@@ -12,9 +12,9 @@ use denrei_hub::{Channel, Channels, Listen, random_token};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-use super::duty::Duty;
 use super::{listen, next};
 use crate::app::now_ms;
+use crate::duty::Duty;
 use crate::outgoing;
 
 /// Somebody who is told of what is published on a channel.

@@ -4,7 +4,6 @@
 //! A channel carries JSON, at most once, to whoever listens: what must not be lost belongs into a room. The channel
 //! `ws.broadcast.ROOM` is the way between other programs and rooms, where that is wanted.
 
-mod duty;
 mod hooks;
 mod rooms;
 
@@ -17,8 +16,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
 
+use crate::duty::Duty;
 use crate::socketio::Failure;
-use duty::Duty;
 use hooks::Hooks;
 pub use hooks::{EventHook, HookSecret, InvalidHookSecret};
 use rooms::Rooms;
@@ -133,7 +132,7 @@ impl Events {
             return;
         }
         tokio::join!(
-            duty.run(hub),
+            duty.run(hub, "events"),
             rooms.take_all(&**channels, hub, duty),
             rooms.give_all(&**channels),
             hooks.run(&**channels, duty)

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::{Mutex, mpsc};
 
-use super::duty::Duty;
 use super::{listen, next};
 use crate::app::now_ms;
 use crate::chat::is_chat;
+use crate::duty::Duty;
 use crate::policy;
 
 const PREFIX: &str = "ws.broadcast.";

@@ -1,9 +1,8 @@
 //! What the first request of a connection wants.
 
-use std::net::IpAddr;
-
 use denrei_proto::codes::Code;
 
+use super::{Peer, Secure};
 use crate::admission::{admit, cors, identify, pass};
 use crate::app::App;
 use crate::facts::Facts;
@@ -32,7 +31,7 @@ const HEADERS: usize = 100;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Looks at what has arrived; none until it can be told.
-pub(super) fn decide(app: &App, arrived: &[u8], from: IpAddr) -> Option<First> {
+pub(super) fn decide(app: &App, arrived: &[u8], peer: Peer) -> Option<First> {
     if arrived.starts_with(PREFACE) || PREFACE.starts_with(arrived) {
         return (arrived.len() >= PREFACE.len()).then(|| First::Other(arrived.to_vec()));
     }
@@ -46,15 +45,17 @@ pub(super) fn decide(app: &App, arrived: &[u8], from: IpAddr) -> Option<First> {
         // hyper says what is wrong with it.
         Err(_) => return Some(First::Other(arrived.to_vec())),
     };
-    let native = natively(app, &request, &arrived[length..], from);
+    let native = natively(app, &request, &arrived[length..], peer);
     Some(native.unwrap_or_else(|| First::Other(arrived.to_vec())))
 }
 
 /// Serves what is a plain request for a WebSocket or a stream. Whatever is unusual about one (a body, `Expect`, another
 /// version) is left to hyper, whose routes do the same.
-fn natively(app: &App, request: &httparse::Request<'_, '_>, behind: &[u8], from: IpAddr) -> Option<First> {
+fn natively(app: &App, request: &httparse::Request<'_, '_>, behind: &[u8], peer: Peer) -> Option<First> {
     let (method, target, version) = (request.method?, request.path?, request.version?);
-    let facts = Facts::parsed(method, target, version, request.headers);
+    let mut facts = Facts::parsed(method, target, version, request.headers);
+    facts.secure = peer.secure == Secure::Yes;
+    let from = peer.address.ip();
     let unusual = ["content-length", "transfer-encoding", "expect"];
     let plain = method == "GET" && version == 1 && !unusual.iter().any(|name| facts.all(name).next().is_some());
     let socket_io = app.config.socketio.enabled && facts.path.starts_with(&app.config.socketio.path);
@@ -63,8 +64,8 @@ fn natively(app: &App, request: &httparse::Request<'_, '_>, behind: &[u8], from:
         return None;
     }
     let refused = |refusal: &Refusal, cors: &[(&'static str, String)]| First::Refused(response(refusal, cors));
-    let access = &app.config.access;
-    if let Err(refusal) = admit(access, &facts) {
+    if let Err(refusal) = admit(&app.access(), &facts) {
+        app.metrics.admission.count(refusal.code);
         return Some(refused(&refusal, &[]));
     }
     if socket_io {
@@ -92,6 +93,14 @@ fn natively(app: &App, request: &httparse::Request<'_, '_>, behind: &[u8], from:
             Err(refusal) => refused(&refusal, &cors),
         },
     })
+}
+
+/// To a client that speaks HTTP where TLS is spoken.
+pub(super) fn not_tls() -> Vec<u8> {
+    response(
+        &Refusal::new(Code::InvalidMessage, "this port speaks TLS: the address begins with https:// or wss://"),
+        &[],
+    )
 }
 
 fn too_long(sentence: &str) -> First {

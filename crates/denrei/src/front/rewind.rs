@@ -1,4 +1,4 @@
-//! A TCP socket whose first bytes were read already, and which peers cannot keep by being slow.
+//! A stream whose first bytes were read already, and which peers cannot keep by being slow.
 
 use std::io;
 use std::pin::Pin;
@@ -6,16 +6,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use crate::link::with_scratch;
 
-/// Gives the bytes that were read first, then the socket's.
-pub(crate) struct Rewind {
+/// Gives the bytes that were read first, then the stream's.
+pub(crate) struct Rewind<S> {
     prefix: Vec<u8>,
     used: usize,
-    stream: TcpStream,
+    stream: S,
     /// How long the peer may take nothing of an answer.
     patience: Duration,
     /// Runs while the peer takes nothing, and while it is still listened to in the end.
@@ -26,8 +25,8 @@ pub(crate) struct Rewind {
 /// How long a peer is listened to after the last byte.
 const LINGER: Duration = Duration::from_secs(2);
 
-impl Rewind {
-    pub(crate) fn new(prefix: Vec<u8>, stream: TcpStream, patience: Duration) -> Self {
+impl<S> Rewind<S> {
+    pub(crate) fn new(prefix: Vec<u8>, stream: S, patience: Duration) -> Self {
         Self { prefix, used: 0, stream, patience, timer: None, closing: false }
     }
 
@@ -41,18 +40,13 @@ impl Rewind {
         timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Whether the peer began with HTTP/2's preface.
-    pub(crate) fn is_http2(&self) -> bool {
-        self.prefix.starts_with(b"PRI ")
-    }
-
-    /// The socket, and what of the first bytes was not given.
-    pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+    /// The stream, and what of the first bytes was not given.
+    pub(crate) fn into_parts(self) -> (S, Vec<u8>) {
         (self.stream, self.prefix[self.used..].to_vec())
     }
 }
 
-impl AsyncRead for Rewind {
+impl<S: AsyncRead + Unpin> AsyncRead for Rewind<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let rest = &self.prefix[self.used..];
         if rest.is_empty() {
@@ -69,7 +63,7 @@ impl AsyncRead for Rewind {
     }
 }
 
-impl AsyncWrite for Rewind {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Rewind<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let wrote = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.bounded(cx, wrote)

@@ -1,21 +1,15 @@
 use super::*;
-use crate::app::Rules;
 use crate::config::Config;
-use crate::policy::OpenPolicy;
-use crate::{Denrei, Parts, wires};
-use denrei_hub::{Backends, Hub, Shard};
+use crate::{Denrei, Parts};
+use denrei_hub::Shard;
+use denrei_proto::codes::Code;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// An idle connection costs what its future costs, and its box.
 #[tokio::test]
 async fn the_future_of_a_session_is_under_half_a_kibibyte() {
-    let config = Config::default();
-    let (hub, shards) = Hub::new(config.hub.clone(), wires::encoders(None, 10), Backends::default());
-    let app = Arc::new(App::new(
-        config,
-        hub,
-        Rules { store: None, channels: None, policy: Box::new(OpenPolicy), allow_request: None, engine: None },
-    ));
+    let (denrei, shards) = Denrei::with(Config::default(), Parts::default());
+    let app = denrei.app;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let head = [
@@ -69,7 +63,9 @@ async fn a_connection_that_becomes_a_websocket_is_the_one_that_was_counted() {
     tokio::spawn(shards.remove(0).run());
     let (listener, address) = listener().await;
     let app = Arc::clone(&denrei.app);
-    tokio::spawn(async move { denrei.serve(listener, vec![place], Router::new(), std::future::pending()).await });
+    tokio::spawn(
+        async move { denrei.serve([listener.into()], vec![place], Router::new(), std::future::pending()).await },
+    );
     let mut client = TcpStream::connect(address).await.unwrap();
     ask(&mut client, "GET /api/messages HTTP/1.1\r\nHost: a\r\n\r\n", "\"events\"").await;
     ask(&mut client, UPGRADE, "\"welcome\"").await;
@@ -86,6 +82,33 @@ async fn a_server_that_is_full_says_so_before_it_agrees_on_a_websocket() {
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
 }
 
+/// Whom the machine itself connects from is free, so addresses are told here.
+#[tokio::test]
+async fn an_address_has_as_many_connections_as_it_may_and_proxies_have_more() {
+    let mut config = Config::default();
+    config.limits.address_connections = 2;
+    config.rates.connect = Some(crate::Rate { capacity: 4, refill_per_second: 0.001 });
+    config.access.trusted_proxies = vec!["192.0.2.0/24".parse().unwrap()];
+    let (denrei, _shards) = Denrei::with(config.clone(), Parts::default());
+    let from = |address: &str| denrei.app.admit_from(address.parse().unwrap(), Arc::default());
+    let code = |refused: Result<Open, Refusal>| refused.err().map(|refusal| refusal.code);
+    let _two = [from("198.51.100.7").unwrap(), from("198.51.100.7").unwrap()];
+    assert_eq!(code(from("198.51.100.7")), Some(Code::TooManyConnections));
+    let _others = [from("198.51.100.8").unwrap(), from("2001:db8::1").unwrap(), from("2001:db8::2").unwrap()];
+    assert_eq!(code(from("2001:db8::3")), Some(Code::TooManyConnections), "of IPv6 the first 64 bits");
+    assert_eq!(code(from("198.51.100.7")), Some(Code::TooManyConnections));
+    assert_eq!(code(from("198.51.100.7")), Some(Code::RateLimited), "it has asked too often");
+    for many in ["192.0.2.5", "127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+        let all: Vec<_> = (0..10).map(|_| from(many)).collect();
+        assert!(all.iter().all(Result::is_ok), "{many}");
+    }
+    config.limits.address_connections = 100;
+    config.rates.connect = None;
+    denrei.reload(config);
+    let more: Vec<_> = (0..50).map(|_| from("198.51.100.7")).collect();
+    assert!(more.iter().all(Result::is_ok), "other settings hold at once");
+}
+
 #[tokio::test]
 async fn a_connection_that_has_not_spoken_does_not_delay_the_stop() {
     let (denrei, mut shards) = limited(10);
@@ -95,7 +118,7 @@ async fn a_connection_that_has_not_spoken_does_not_delay_the_stop() {
     let app = Arc::clone(&denrei.app);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(async move {
-        denrei.serve(listener, vec![place], Router::new(), async { drop(stopped.await) }).await;
+        denrei.serve([listener.into()], vec![place], Router::new(), async { drop(stopped.await) }).await;
     });
     let _silent = TcpStream::connect(address).await.unwrap();
     while app.open() == 0 {
@@ -123,7 +146,7 @@ fn plain_connections_are_spread_over_the_places() {
     let others = Router::new().route("/thread", axum::routing::get(thread));
     one.block_on(async {
         let (listener, address) = listener().await;
-        tokio::spawn(async move { denrei.serve(listener, places, others, std::future::pending()).await });
+        tokio::spawn(async move { denrei.serve([listener.into()], places, others, std::future::pending()).await });
         let mut clients = Vec::new();
         for name in ["one", "two", "one", "two"] {
             let mut client = TcpStream::connect(address).await.unwrap();

@@ -34,13 +34,19 @@ pub(super) enum Unread {
 /// What every body may hold without being counted: most are smaller, and a flood of large ones keeps none of them out.
 const FREE: usize = 64 * 1024;
 
+/// Reads a body that may be as long as a message.
+pub(super) async fn message(app: &Arc<App>, body: Body) -> Result<Arrived, Refusal> {
+    let most = app.limits().message;
+    read(app, body, most).await.map_err(|unread| unread.refusal(most))
+}
+
 /// Reads a body of at most so many bytes.
 pub(super) async fn read(app: &Arc<App>, body: Body, most: usize) -> Result<Arrived, Unread> {
     // Who says before that it will be too big is told before.
     if HttpBody::size_hint(&body).lower() > most as u64 {
         return Err(Unread::TooBig);
     }
-    let time = app.config.limits.body;
+    let time = app.limits().body;
     tokio::time::timeout(time, collect(app, body, most)).await.unwrap_or(Err(Unread::TooSlow))
 }
 
@@ -88,7 +94,7 @@ impl Held {
         let more = bytes - self.bytes;
         let before = self.app.bodies.fetch_add(more, Ordering::Relaxed);
         self.bytes = bytes;
-        if more > 0 && before + more > self.app.config.limits.bodies { Err(Unread::Full) } else { Ok(()) }
+        if more > 0 && before + more > self.app.limits().bodies { Err(Unread::Full) } else { Ok(()) }
     }
 }
 

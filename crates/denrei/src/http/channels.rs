@@ -10,7 +10,7 @@ use denrei_proto::codes::Code;
 use http::StatusCode;
 use serde_json::value::RawValue;
 
-use super::body;
+use super::{admin, body};
 use crate::app::App;
 use crate::events::EventError;
 use crate::identity::Identity;
@@ -25,11 +25,8 @@ pub(super) async fn publish(
     body: Body,
 ) -> Result<StatusCode, Refusal> {
     let Path(channel) = channel.map_err(|_| Refusal::new(Code::InvalidName, "the channel's name is not UTF-8"))?;
-    if !identity.has_role("admin") {
-        return Err(Refusal::new(Code::Forbidden, "this takes the role admin"));
-    }
-    let most = app.config.limits.message;
-    let body = body::read(&app, body, most).await.map_err(|unread| unread.refusal(most))?;
+    admin::operator(&identity)?;
+    let body = body::message(&app, body).await?;
     serde_json::from_slice::<&RawValue>(&body.bytes)
         .map_err(|_| Refusal::new(Code::InvalidMessage, "an event is one JSON value"))?;
     // The body may have taken its time.

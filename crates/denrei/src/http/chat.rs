@@ -58,6 +58,11 @@ const PATHS: &[(&str, &[(MethodFilter, &str)])] = &[
     ("/api/presence/contacts/{userId}", &[(PUT, "presence.addContact"), (DELETE, "presence.removeContact")]),
 ];
 
+/// The paths of the chat.
+pub(super) fn paths() -> impl Iterator<Item = &'static str> {
+    PATHS.iter().map(|(path, _)| *path)
+}
+
 /// The requests of the chat.
 pub(super) fn routes() -> Router<Arc<App>> {
     PATHS.iter().fold(Router::new(), |router, (path, methods)| {
@@ -83,12 +88,12 @@ async fn serve(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asking = if method == "chat.send" { Asking::Publish("message") } else { Asking::Call };
+    app.metrics.asked(0, if method == "chat.send" { "message" } else { "call" });
     app.limiter.pass(&identity, asking)?;
     let Path(named) = path.map_err(|_| Refusal::new(Code::InvalidName, "a name in the path is not UTF-8"))?;
     let (parts, body) = request.into_parts();
     let makes = parts.method == Method::POST && matches!(method, "chat.send" | "chat.create");
-    let most = app.config.limits.message;
-    let body = body::read(&app, body, most).await.map_err(|unread| unread.refusal(most))?;
+    let body = body::message(&app, body).await?;
     let facts = Facts::of(&parts);
     let said: Vec<_> = facts.pairs().filter(|(name, _)| name != "token").collect();
     let texts = said.iter().map(|(name, value)| (&**name, &**value));

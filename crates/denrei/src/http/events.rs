@@ -39,14 +39,18 @@ pub(super) async fn publish(
     body: Body,
 ) -> Result<Response, Refusal> {
     let room = room_of(room)?;
-    let most = app.config.limits.message;
-    let body = body::read(&app, body, most).await.map_err(|unread| unread.refusal(most))?.bytes;
+    let body = body::message(&app, body).await?.bytes;
     let draft: Draft<'_> = body::object(&body)?;
     let payload = draft.payload.ok_or_else(|| Refusal::new(Code::InvalidField, "payload is missing"))?.get();
     let event = draft.event.as_deref().unwrap_or("message");
     let id = draft.id.as_deref();
-    app.limiter.pass(&identity, Asking::Publish(event))?;
-    let (draft, decision) = app.draft(&identity, Publish { room: room.as_str(), event, payload, id, from: None })?;
+    app.metrics.asked(0, event);
+    let asked = Publish { room: room.as_str(), event, payload, id, from: None };
+    if let Err(refusal) = app.limiter.pass(&identity, Asking::Publish(event)) {
+        app.note_refused(&identity, asked, refusal.code);
+        return Err(refusal);
+    }
+    let (draft, decision) = app.draft(&identity, asked)?;
     app.decided(&identity, decision).await?;
     if app.is_stopping() {
         return Err(Refusal::later(Code::ShuttingDown, "the server is about to stop"));
@@ -148,6 +152,7 @@ async fn answer(
     query: Query,
     shape: Shape,
 ) -> Result<Response, Refusal> {
+    app.metrics.asked(0, "poll");
     app.limiter.pass(identity, Asking::Poll)?;
     let caller = Caller { identity, connection: None };
     app.decided(identity, app.check(caller, Action::Read(room))).await?;
@@ -160,6 +165,7 @@ async fn answer(
         // And may have been shown out.
         app.decided(identity, app.check(caller, Action::Read(room))).await?;
     }
+    found.messages.iter().for_each(|message| app.hub.gave(message.event.as_str()));
     let next = found.next.to_string();
     if found.messages.is_empty() && !found.gap && query.wait.is_some() {
         return Ok((StatusCode::NO_CONTENT, [(POSITION, next)]).into_response());
@@ -190,6 +196,7 @@ struct Found {
 async fn find(app: &App, room: &RoomName, query: &Query) -> Result<Found, Refusal> {
     let Some(wait) = query.wait else { return look(app, room, query.since.as_ref(), query.limit).await };
     let deadline = Instant::now() + wait;
+    let _waiting = app.metrics.wait();
     let mut since = query.since.clone();
     loop {
         // Watched first, read then: an event in between is found by one or the other.

@@ -12,7 +12,7 @@ use crate::app::{App, now_ms};
 /// How the process does: `ok`, or `degraded` with 503 above the limit of healthy connections.
 pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
     let connections = app.open();
-    let (status, code) = match connections > app.config.limits.healthy_connections {
+    let (status, code) = match connections > app.limits().healthy_connections {
         false => ("ok", StatusCode::OK),
         true => ("degraded", StatusCode::SERVICE_UNAVAILABLE),
     };
@@ -32,16 +32,22 @@ pub(super) async fn live() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// `GET /readyz`: whether new clients may be sent here. `degraded`, still with 200, while the other nodes cannot be heard:
-/// clients of this one are served, and brought up to date when the bus is back. `stopping`, with 503, from the first word
-/// of a shutdown.
+/// `GET /readyz`: whether new clients may be sent here, and how what it depends on does. `degraded`, still with 200, while
+/// something does not do that can be done without for a while: other servers would not do better. `unready`, with 503,
+/// without what new clients need; `stopping`, with 503, from the first word of a shutdown.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
-    let (status, code) = match (app.is_stopping() || app.is_leaving(), app.hub.is_cut_off()) {
-        (true, _) => ("stopping", StatusCode::SERVICE_UNAVAILABLE),
-        (false, true) => ("degraded", StatusCode::OK),
-        (false, false) => ("ready", StatusCode::OK),
+    let found = app.health.look(&app).await;
+    let (status, code) = if app.is_stopping() || app.is_leaving() {
+        ("stopping", StatusCode::SERVICE_UNAVAILABLE)
+    } else if found.iter().any(|one| one.needed && !one.is_ok()) {
+        ("unready", StatusCode::SERVICE_UNAVAILABLE)
+    } else if found.iter().any(|one| !one.is_ok()) {
+        ("degraded", StatusCode::OK)
+    } else {
+        ("ready", StatusCode::OK)
     };
-    let mut body = json!({ "status": status });
+    let dependencies: Value = found.iter().map(|one| (one.name.to_owned(), Value::from(one.state))).collect();
+    let mut body = json!({ "status": status, "dependencies": dependencies });
     if app.hub.is_clustered() {
         let others: Vec<_> = app.hub.nodes().into_iter().map(|node| node.id.to_string()).collect();
         body["node"] = app.hub.node().id.as_str().into();

@@ -15,6 +15,7 @@ use http::{Method, StatusCode};
 
 use crate::admission;
 use crate::app::App;
+use crate::config::Config;
 use crate::facts::Facts;
 use crate::refusal::Refusal;
 
@@ -23,10 +24,41 @@ mod body;
 mod channels;
 mod chat;
 mod events;
+mod files;
 mod forward;
 mod health;
+mod measure;
+mod metrics;
 mod socketio;
 mod streams;
+mod traces;
+
+/// Templates of all paths, and what requests to them are counted as.
+pub(crate) fn templates(config: &Config) -> Vec<(String, &'static str)> {
+    const PATHS: [&str; 11] = [
+        "/ws",
+        "/sse",
+        "/api/rooms/{room}/events",
+        "/api/messages",
+        "/api/events",
+        "/api/admin/revocations",
+        "/api/channels/{channel}",
+        "/health",
+        "/livez",
+        "/readyz",
+        "/metrics",
+    ];
+    let socketio = &config.socketio.path;
+    let socketio = [socketio.clone(), format!("{socketio}{{*rest}}")].map(|path| (path, "/socket.io/"));
+    PATHS
+        .into_iter()
+        .chain(chat::paths())
+        .chain(traces::PATHS)
+        .chain(files::PATHS)
+        .map(|path| (path.to_owned(), path))
+        .chain(socketio)
+        .collect()
+}
 
 /// The routes of a server. All of them pass through [`admission`].
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -39,12 +71,16 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/admin/revocations", post(admin::revoke))
         .route("/api/channels/{channel}", post(channels::publish))
         .merge(chat::routes())
+        .merge(traces::routes())
+        .merge(files::routes())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), identify));
     let mut router = Router::new()
         .merge(api)
+        .merge(files::linked())
         .route("/health", get(health::health))
         .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready));
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::scrape));
     if app.config.socketio.enabled {
         // Whoever comes without a token may still bring one to a namespace.
         router = router
@@ -54,6 +90,18 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     router
         .method_not_allowed_fallback(async || Refusal::new(Code::MethodNotAllowed, "this path has other methods"))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), admit))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), measure::measure))
+        .with_state(app)
+}
+
+/// What operators ask, for a listener of its own.
+pub(crate) fn operators(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/health", get(health::health))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::scrape_apart))
+        .fallback(not_found)
         .with_state(app)
 }
 
@@ -67,7 +115,8 @@ pub async fn not_found() -> Response {
 async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let facts = Facts::of(&parts);
-    if let Err(refusal) = admission::admit(&app.config.access, &facts) {
+    if let Err(refusal) = admission::admit(&app.access(), &facts) {
+        app.metrics.admission.count(refusal.code);
         return refusal.into_response();
     }
     let cors = admission::cors(&facts);
@@ -75,7 +124,10 @@ async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     let mut response = if preflight {
         let allowed = [
             ("access-control-allow-methods", "GET, POST, PUT, PATCH, DELETE"),
-            ("access-control-allow-headers", "authorization, content-type, if-none-match, last-event-id"),
+            (
+                "access-control-allow-headers",
+                "authorization, content-digest, content-type, if-none-match, last-event-id, range",
+            ),
             ("access-control-max-age", "600"),
         ];
         (StatusCode::NO_CONTENT, allowed).into_response()

@@ -84,11 +84,13 @@ async fn open(app: &Arc<App>, parts: &Parts, wire: engineio::Wire) -> Response {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     let caller = opening::caller(app, &Facts::of(parts), super::peer(parts));
+    let secure = if caller.handshake.is_secure() { "; Secure" } else { "" };
     let beginning = Beginning { open, wire, caller, channel: None };
     let desk = connection::begin(beginning, app.hub.shard());
     let mut response = poll(app, &parts.headers, &desk).await;
     if let Some(name) = &app.config.socketio.cookie
-        && let Ok(cookie) = HeaderValue::from_str(&format!("{name}={}; Path=/; HttpOnly; SameSite=Lax", desk.sid))
+        && let Ok(cookie) =
+            HeaderValue::from_str(&format!("{name}={}; Path=/; HttpOnly; SameSite=Lax{secure}", desk.sid))
     {
         response.headers_mut().insert(SET_COOKIE, cookie);
     }

@@ -15,6 +15,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use tokio_util::io::ReaderStream;
 
 use crate::app::{App, Open};
@@ -50,7 +51,7 @@ pub(super) async fn websocket(
     let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() else {
         return Refusal::new(Code::InvalidMessage, "this connection cannot become a WebSocket").into_response();
     };
-    let Some(open) = take_over(&app, &mut parts) else { return full() };
+    let Some(open) = take_over(&app, &mut parts) else { return full(&app) };
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -87,11 +88,19 @@ pub(super) enum Unwrapped {
 
 /// Takes a plain socket out of hyper's hands: it costs what a native one costs.
 pub(super) fn unwrap(upgraded: Upgraded) -> Unwrapped {
-    let upgraded = match upgraded.downcast::<TokioIo<Rewind>>() {
+    let upgraded = match upgraded.downcast::<TokioIo<Rewind<TcpStream>>>() {
         Ok(parts) => {
             let (socket, mut early) = parts.io.into_inner().into_parts();
             early.splice(0..0, parts.read_buf);
             return Unwrapped::Socket(socket, early);
+        }
+        Err(upgraded) => upgraded,
+    };
+    let upgraded = match upgraded.downcast::<TokioIo<Rewind<TlsStream<TcpStream>>>>() {
+        Ok(parts) => {
+            let (stream, mut early) = parts.io.into_inner().into_parts();
+            early.splice(0..0, parts.read_buf);
+            return Unwrapped::Stream(Link::foreign(stream, early, Box::new(|bytes| bytes)));
         }
         Err(upgraded) => upgraded,
     };
@@ -102,7 +111,7 @@ pub(super) fn unwrap(upgraded: Upgraded) -> Unwrapped {
     };
     match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => Unwrapped::Socket(parts.io.into_inner(), parts.read_buf.to_vec()),
-        Err(upgraded) => Unwrapped::Stream(Link::foreign(TokioIo::new(upgraded), Box::new(|bytes| bytes))),
+        Err(upgraded) => Unwrapped::Stream(Link::foreign(TokioIo::new(upgraded), Vec::new(), Box::new(|bytes| bytes))),
     }
 }
 
@@ -110,7 +119,7 @@ async fn serve(open: Open, upgraded: Upgraded, opening: websocket::Opening) {
     let shard = open.app().hub.shard().clone();
     match unwrap(upgraded) {
         Unwrapped::Socket(socket, early) => websocket::serve_socket(open, socket, &shard, opening, early).await,
-        Unwrapped::Stream(link) => websocket::serve_stream(open, link, opening).await,
+        Unwrapped::Stream(link) => websocket::serve_stream(open, link, &shard, opening).await,
     }
 }
 
@@ -134,7 +143,7 @@ pub(super) fn stream(app: &Arc<App>, identity: Identity, facts: &Facts<'_>) -> R
         Err(refusal) => return refusal.into_response(),
     };
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let Some(open) = app.admit() else { return full() };
+    let Some(open) = app.admit() else { return full(app) };
     tokio::spawn(sse::serve_stream(open, ours, opening));
     let mut response = (sse::HEADERS, Body::from_stream(ReaderStream::new(theirs))).into_response();
     if facts.minor_version < 2 {
@@ -144,7 +153,8 @@ pub(super) fn stream(app: &Arc<App>, identity: Identity, facts: &Facts<'_>) -> R
     response
 }
 
-fn full() -> Response {
+fn full(app: &App) -> Response {
+    app.metrics.admission.count(Code::TooManyConnections);
     Refusal::later(Code::TooManyConnections, "the server has as many connections as it may").into_response()
 }
 

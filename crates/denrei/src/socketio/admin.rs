@@ -33,7 +33,7 @@ const FEATURES: [&str; 8] =
 /// Opens the namespace.
 pub(crate) fn install(app: &Arc<App>) {
     let admin = app.io.of("/admin").expect("it is a name of a namespace");
-    let development = app.config.access.development;
+    let development = app.access().development;
     admin.use_fn(move |socket| {
         let roles = &socket.handshake().identity().roles;
         let allowed = development || roles.iter().any(|role| role == "admin");

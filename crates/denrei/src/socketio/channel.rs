@@ -55,15 +55,20 @@ impl Channel {
     ) -> Self {
         let config = &app.config;
         let most = config.socketio.max_payload;
-        let limits = Limits { message: most, frame: most, fragments: config.limits.fragments };
+        let limits = Limits { message: most, frame: most, fragments: app.limits().fragments };
         let window = config.websocket.deflate.map_or(15, |deflate| deflate.server_max_window_bits);
-        let (link, socket, early) = match arrival {
+        let (mut link, socket, early) = match arrival {
             Arrival::Socket(socket, early) => (Link::Socket, Some(socket), early),
             Arrival::Stream(link) => (link, None, Vec::new()),
         };
         let outbox = app.hub.outbox(client_id(), wires::JSON, socket, shard);
-        outbox.push(before.into());
-        outbox.flush();
+        match link {
+            Link::Socket => {
+                outbox.push(before.into());
+                outbox.flush();
+            }
+            _ => link.begin_with(before.into()),
+        }
         let deflates = deflate.is_some_and(|agreed| agreed.accepts_shared(window, usize::MAX));
         Self { link, outbox, decoder: Decoder::new(limits, deflate), early, deflates }
     }

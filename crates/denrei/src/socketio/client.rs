@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::auth::Standing;
 use crate::dispatch::UnderWay;
 use crate::identity::Identity;
+use crate::metrics::{Ending, Transport};
 use crate::rates::Asking;
 use crate::refusal::Refusal;
 use crate::session::Session;
@@ -168,6 +169,9 @@ impl Client {
     pub(super) fn finish(&mut self) {
         let reason = self.ended.unwrap_or(Reason::TransportClose);
         self.leave_all(reason);
+        if self.session.ending != Ending::Slow {
+            self.session.ending = reason.into();
+        }
         if self.session.app.desks.remove(&self.desk.sid)
             && let Some(engine) = &self.session.app.engine
         {
@@ -197,7 +201,7 @@ impl Client {
     pub(super) fn is_busy(&self) -> bool {
         self.full.iter().any(Socket::is_full)
             || self.is_behind()
-            || self.under_way.count() >= self.session.app.config.limits.publishes
+            || self.under_way.count() >= self.session.app.limits().publishes
     }
 
     /// Queues a packet of the engine's own.
@@ -213,6 +217,7 @@ impl Client {
         outbox.upgrade(socket, Speech { parser, form }.wire(), translate(self.wire));
         self.desk.has_upgraded();
         outbox.flush();
+        self.session.carry(Transport::SocketIoWebSocket);
     }
 
     /// Does what the engine says.
@@ -358,6 +363,13 @@ impl Client {
     /// Does what a packet says; false when it must not say that.
     fn act(&mut self, packet: Incoming<'_>) -> bool {
         let namespace = &*packet.namespace;
+        self.session.asks(match &packet.body {
+            Say::Connect { .. } => "connect",
+            Say::Event { name, .. } => name,
+            Say::Disconnect => "disconnect",
+            Say::Ack { .. } => "ack",
+            _ => "invalid",
+        });
         if let Say::Connect { auth } = packet.body {
             let handshake = Arc::clone(&self.handshake);
             if let Err(refusal) = self.session.pass_as(handshake.identity(), Asking::Request) {

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::app::{Open, client_id};
 use crate::identity::Identity;
 use crate::link::{Link, Woke};
+use crate::metrics::{self, Ending};
 use crate::session::{Attention, Session};
 use crate::socketio::Reason;
 use crate::socketio::channel::{Channel, Lost, translate};
@@ -86,7 +87,11 @@ pub(crate) fn begin(beginning: Beginning, shard: &ShardHandle) -> Arc<Desk> {
         payload_packets: config.payload_packets,
     };
     // Known to nobody by its id, and reminded of no heartbeat: the engine has its own.
-    let session = Session::new(open, outbox, Identity::default(), Duration::MAX);
+    let carried = match transport {
+        Transport::Polling => metrics::Transport::SocketIoPolling,
+        Transport::WebSocket => metrics::Transport::SocketIoWebSocket,
+    };
+    let session = Session::new(open, outbox, carried, Identity::default(), Duration::MAX);
     let mut client = Client::new(session, &desk, wire, caller);
     client.queue(&Packet::Open(&opening.to_json()));
     client.begin();
@@ -127,6 +132,9 @@ impl Connection {
             self.wait().await;
         }
         let Self { mut client, channel, probe, code, .. } = *self;
+        let session = &client.session;
+        let reason = client.ended.map_or("unknown", Reason::as_str);
+        session.app.note_closing(&session.outbox, channel.as_ref().map(|_| code), reason);
         client.finish();
         if let Some(probe) = probe {
             probe.close(close::NORMAL);
@@ -153,7 +161,10 @@ impl Connection {
         match self.client.session.attend() {
             Some(Attention::Shutdown) => self.stopping = true,
             // A client that cannot keep up with what must not be lost begins anew, and may recover.
-            Some(Attention::Overflow) => self.end(Reason::TransportError),
+            Some(Attention::Overflow) => {
+                self.client.session.ending = Ending::Slow;
+                self.end(Reason::TransportError);
+            }
             Some(Attention::Due) => self.client.look_again(),
             Some(Attention::Heartbeat) | None => {}
         }

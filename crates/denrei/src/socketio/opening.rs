@@ -14,7 +14,7 @@ use crate::admission;
 use crate::app::{App, Open};
 use crate::facts::Facts;
 use crate::identity::Identity;
-use crate::proxies::client_address;
+use crate::proxies::{client_address, is_trusted};
 use crate::refusal::Refusal;
 use crate::socketio::Handshake;
 use crate::socketio::channel::{Arrival, Channel};
@@ -135,16 +135,19 @@ pub(crate) struct Caller {
 }
 
 pub(crate) fn caller(app: &App, facts: &Facts<'_>, peer: IpAddr) -> Caller {
-    let address = client_address(&app.config.access.trusted_proxies, facts, peer);
+    let access = app.access();
+    let address = client_address(&access.trusted_proxies, facts, peer);
+    // A proxy in front says how clients reach it.
+    let behind = is_trusted(&access.trusted_proxies, peer) && facts.one("x-forwarded-proto") == Some("https");
     let stranger = Identity { address: Some(address), ..Identity::default() };
     let (identity, refusal) = match admission::identify(app, facts, peer) {
         Ok(identity) => (identity, None),
         // Where the house knows no tokens, what clients call one is the application's.
-        Err(_) if app.config.access.anonymous && !app.auth.knows_tokens() => (stranger, None),
+        Err(_) if access.anonymous && !app.auth.knows_tokens() => (stranger, None),
         Err(refusal) => (stranger, Some(refusal.into())),
     };
     let url = if facts.query.is_empty() { facts.path.to_owned() } else { format!("{}?{}", facts.path, facts.query) };
-    let handshake = Handshake::new(facts.headers.iter().copied(), &url, address, false, identity);
+    let handshake = Handshake::new(facts.headers.iter().copied(), &url, address, facts.secure || behind, identity);
     Caller { handshake, refusal }
 }
 

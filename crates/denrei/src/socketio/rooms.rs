@@ -176,9 +176,13 @@ fn publish(session: &mut Session, json: &[u8]) -> Result<(Drafted, Decision), Re
     };
     let room: String = arguments(room.get().as_bytes(), WHAT)?;
     let event: String = arguments(event.get().as_bytes(), WHAT)?;
-    session.pass(Asking::Publish(&event))?;
+    let passed = session.pass(Asking::Publish(&event));
     let (from, id) = (Some(&*session.outbox), options.id.as_deref());
     let publish = Publish { room: &room, event: &event, payload: payload.get(), id, from };
+    if let Err(refusal) = passed {
+        session.app.note_refused(&session.identity, publish, refusal.code);
+        return Err(refusal);
+    }
     session.app.draft(&session.identity, publish)
 }
 

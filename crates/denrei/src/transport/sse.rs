@@ -16,7 +16,8 @@ use crate::auth::Standing;
 use crate::chat::Caller;
 use crate::facts::Facts;
 use crate::identity::Identity;
-use crate::link::{Link, Woke};
+use crate::link::{self, Link, Woke};
+use crate::metrics::{Ending, Transport};
 use crate::policy::{Action, Decision};
 use crate::rates::Asking;
 use crate::refusal::Refusal;
@@ -91,9 +92,8 @@ pub(crate) fn serve_socket(
         // The frames of a stream of one room are the same for all its readers.
         Format::Payload if opening.rooms.len() == 1 => wires::SSE,
         Format::Envelope if opening.rooms.len() == 1 => wires::SSE_ENVELOPE,
-        format => {
-            let outbox = open.app().hub.outbox(client_id(), record_wire(format), None, shard);
-            let link = Link::foreign(socket, opening.marks(Carriage::Chunked).compose(head));
+        _ => {
+            let (outbox, link) = chunked(&open, socket, shard, &opening, head);
             return run(open, outbox, link, opening);
         }
     };
@@ -102,15 +102,39 @@ pub(crate) fn serve_socket(
     run(open, outbox, Link::Socket, opening)
 }
 
+/// Serves a TLS stream in the same way.
+pub(crate) fn serve_tls<S: link::Stream + 'static>(
+    open: Open,
+    stream: S,
+    shard: &ShardHandle,
+    opening: Opening,
+    cors: &[(&'static str, String)],
+) -> impl Future<Output = ()> + use<S> {
+    let (outbox, link) = chunked(&open, stream, shard, &opening, head(cors));
+    run(open, outbox, link, opening)
+}
+
+/// A stream on which the session lays records out as chunks, behind the head.
+fn chunked(
+    open: &Open,
+    stream: impl link::Stream + 'static,
+    shard: &ShardHandle,
+    opening: &Opening,
+    head: Bytes,
+) -> (Arc<Outbox>, Link) {
+    let outbox = open.app().hub.outbox(client_id(), record_wire(opening.format), None, shard);
+    (outbox, Link::foreign(stream, Vec::new(), opening.marks(Carriage::Chunked).compose(head)))
+}
+
 /// Serves a body that someone else carries.
 pub(crate) fn serve_stream(
     open: Open,
-    stream: impl crate::link::Stream + 'static,
+    stream: impl link::Stream + 'static,
     opening: Opening,
 ) -> impl Future<Output = ()> {
     let hub = &open.app().hub;
     let outbox = hub.outbox(client_id(), record_wire(opening.format), None, hub.shard());
-    let link = Link::foreign(stream, opening.marks(Carriage::Body).compose(Bytes::new()));
+    let link = Link::foreign(stream, Vec::new(), opening.marks(Carriage::Body).compose(Bytes::new()));
     run(open, outbox, link, opening)
 }
 
@@ -139,7 +163,7 @@ fn head(cors: &[(&'static str, String)]) -> Bytes {
 
 fn run(open: Open, outbox: Arc<Outbox>, link: Link, opening: Opening) -> impl Future<Output = ()> + use<> {
     let keep_alive = open.app().config.sse.keep_alive;
-    let session = Session::new(open, outbox, opening.identity, keep_alive);
+    let session = Session::new(open, outbox, Transport::Sse, opening.identity, keep_alive);
     let stream = Stream { session, link, rooms: opening.rooms, missing: 0, arrived: Vec::new(), stalled: false };
     Box::new(stream).run(opening.since)
 }
@@ -159,7 +183,15 @@ struct Stream {
 impl Stream {
     async fn run(mut self: Box<Self>, since: Vec<Option<Position>>) {
         if Box::pin(self.begin(since)).await {
-            while self.turn().await.is_ok() {}
+            let end = loop {
+                if let Err(end) = self.turn().await {
+                    break end;
+                }
+            };
+            self.session.app.note_closing(&self.session.outbox, None, reason(end.kind()));
+            self.session.ending = why(end.kind());
+        } else {
+            self.session.ending = Ending::Unauthorized;
         }
         let Self { session, mut link, .. } = *self;
         let end = async {
@@ -175,6 +207,7 @@ impl Stream {
     /// the position, which must not be ahead of what was sent.
     async fn begin(&mut self, since: Vec<Option<Position>>) -> bool {
         for (room, since) in self.rooms.clone().into_iter().zip(since) {
+            self.session.asks("join");
             let joined = match self.session.pass(Asking::Join) {
                 Ok(()) => self.session.join(&room, true).await,
                 Err(refusal) => Err(refusal),
@@ -224,7 +257,12 @@ impl Stream {
                 self.goodbye();
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
-            Some(Attention::Overflow) | None => {}
+            // What is queued cannot be told: the memory is what is wanted. The client resumes.
+            Some(Attention::Overflow) => {
+                self.session.outbox.end();
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+            None => {}
         }
         if self.session.rooms() < self.rooms.len() {
             return self.expelled();
@@ -316,6 +354,28 @@ impl Stream {
     fn push(&self, mark: Option<&(RoomName, Position)>, body: &[u8]) {
         let mark = mark.map(|(room, place)| (room, place));
         self.session.outbox.push(lay(self.session.outbox.wire(), mark, body));
+    }
+}
+
+/// Why a stream ends, for who investigates.
+fn reason(end: io::ErrorKind) -> &'static str {
+    match end {
+        io::ErrorKind::ConnectionAborted => "server_stops",
+        io::ErrorKind::PermissionDenied => "not_allowed_any_more",
+        io::ErrorKind::TimedOut => "takes_nothing",
+        io::ErrorKind::OutOfMemory => "too_slow_for_the_memory",
+        _ => "peer_gone",
+    }
+}
+
+fn why(end: io::ErrorKind) -> Ending {
+    match end {
+        // A stream says goodbye by closing.
+        io::ErrorKind::UnexpectedEof => Ending::Client,
+        io::ErrorKind::ConnectionAborted => Ending::Shutdown,
+        io::ErrorKind::PermissionDenied => Ending::Unauthorized,
+        io::ErrorKind::TimedOut => Ending::Silent,
+        _ => Ending::Gone,
     }
 }
 

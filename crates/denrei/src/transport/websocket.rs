@@ -16,6 +16,7 @@ use crate::dispatch::{self, UnderWay, Waiting, dispatch, encoded};
 use crate::facts::Facts;
 use crate::identity::Identity;
 use crate::link::{Link, Woke};
+use crate::metrics::{Ending, Transport};
 use crate::session::{Attention, Owed, Session};
 use crate::wires;
 
@@ -100,12 +101,17 @@ pub(crate) fn serve_socket(
     Connection::new(open, outbox, Link::Socket, opening, before, early).run()
 }
 
-/// Serves a stream whose 101 was sent by someone else.
-pub(crate) fn serve_stream(open: Open, link: Link, opening: Opening) -> impl Future<Output = ()> {
+/// Serves another stream in the same way.
+pub(crate) fn serve_stream(
+    open: Open,
+    link: Link,
+    shard: &ShardHandle,
+    opening: Opening,
+) -> impl Future<Output = ()> + use<> {
     let wire = opening.wire(open.app());
-    let hub = &open.app().hub;
-    let outbox = hub.outbox(client_id(), wire, None, hub.shard());
-    Connection::new(open, outbox, link, opening, Vec::new(), Vec::new()).run()
+    let outbox = open.app().hub.outbox(client_id(), wire, None, shard);
+    let before = if opening.announced { Vec::new() } else { opening.response() };
+    Connection::new(open, outbox, link, opening, before, Vec::new()).run()
 }
 
 /// What a connection's loop owns.
@@ -134,11 +140,8 @@ impl Connection {
     ) -> Box<Self> {
         let Opening { identity, deflate, .. } = opening;
         let config = &open.app().config;
-        let limits = ws::Limits {
-            message: config.limits.message,
-            frame: config.limits.message,
-            fragments: config.limits.fragments,
-        };
+        let limits = open.app().limits();
+        let limits = ws::Limits { message: limits.message, frame: limits.message, fragments: limits.fragments };
         let heartbeat = config.websocket.heartbeat;
         let welcome = Answer::Welcome {
             client: outbox.client(),
@@ -149,7 +152,7 @@ impl Connection {
         before.extend_from_slice(&encoded(&outbox, &welcome));
         outbox.push(before.into());
         Box::new(Self {
-            session: Session::new(open, outbox, identity, heartbeat),
+            session: Session::new(open, outbox, Transport::WebSocket, identity, heartbeat),
             decoder: Decoder::new(limits, deflate),
             under_way: UnderWay::default(),
             link,
@@ -178,6 +181,24 @@ enum End {
     Gone,
 }
 
+impl End {
+    fn why(&self) -> Ending {
+        match self {
+            // The peer's own code comes back to it without a reason.
+            Self::Answer(_, reason) if reason.is_empty() => Ending::Client,
+            Self::Answer(1009, _) => Ending::TooLarge,
+            Self::Answer(..) => Ending::Protocol,
+            Self::Close(close::SILENT, _) => Ending::Silent,
+            Self::Close(close::UNFINISHED, _) => Ending::Unfinished,
+            Self::Close(close::UNAUTHORIZED, _) => Ending::Unauthorized,
+            Self::Close(close::ABUSE, _) => Ending::Abuse,
+            Self::Close(close::SERVICE_RESTART, _) => Ending::Shutdown,
+            Self::Close(..) => Ending::Application,
+            Self::Gone => Ending::Gone,
+        }
+    }
+}
+
 impl Connection {
     /// Boxed, and with every long wait boxed that is not *the* wait: a future is as large as its largest part, and an
     /// idle connection costs what its future costs.
@@ -193,16 +214,23 @@ impl Connection {
             }
         };
         let client = self.session.outbox.client().clone();
+        let (code, by) = match &end {
+            End::Answer(code, _) => (Some(*code), "by_client"),
+            End::Close(code, _) => (Some(*code), "by_server"),
+            End::Gone => (None, "peer_gone"),
+        };
+        self.session.app.note_closing(&self.session.outbox, code, by);
+        self.session.ending = end.why();
         match end {
             End::Answer(code, reason) => {
-                tracing::debug!(%client, code, %reason, "closed");
+                tracing::debug!(connection = %client, code, %reason, "closed");
                 Box::pin(self.close(code, reason, Handshake::Done)).await;
             }
             End::Close(code, reason) => {
-                tracing::debug!(%client, code, %reason, "closing");
+                tracing::debug!(connection = %client, code, %reason, "closing");
                 Box::pin(self.close(code, reason, Handshake::Open)).await;
             }
-            End::Gone => tracing::debug!(%client, "gone"),
+            End::Gone => {}
         }
     }
 
@@ -218,8 +246,12 @@ impl Connection {
             }
             Some(Attention::Heartbeat) => self.heartbeat()?,
             Some(Attention::Due) => self.look_again()?,
-            // Native clients never insist: they are told of what a room has lost.
-            Some(Attention::Overflow) | None => {}
+            // Native clients never insist, for they are told of what a room has lost: it is the memory.
+            Some(Attention::Overflow) => {
+                let reason = "the client reads too slowly, and the server needs the memory";
+                return Err(End::Close(close::TRY_AGAIN_LATER, reason.into()));
+            }
+            None => {}
         }
         self.session.outbox.flush();
         if !self.early.is_empty() && self.may_read() && !self.session.outbox.is_blocked() {
@@ -248,7 +280,7 @@ impl Connection {
 
     /// A peer that has too much under way is not read further.
     fn may_read(&self) -> bool {
-        self.under_way.count() < self.session.app.config.limits.publishes
+        self.under_way.count() < self.session.app.limits().publishes
     }
 
     fn read(&mut self) -> Result<Option<Stop>, End> {

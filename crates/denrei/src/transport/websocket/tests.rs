@@ -1,23 +1,20 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use denrei_hub::{Backends, Done, Draft, Epoch, Hub, Log, Page, Position, Reading, Seq, Span};
+use denrei_hub::{Backends, Done, Draft, Epoch, Log, Page, Position, Reading, Seq, Span};
 use denrei_proto::ws::testing::masked;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::app::Rules;
 use crate::config::Config;
-use crate::policy::OpenPolicy;
+use crate::{Denrei, Parts};
 
 fn app(backends: Backends) -> Arc<App> {
-    let config = Config::default();
-    let (hub, shards) = Hub::new(config.hub.clone(), wires::encoders(None, 10), backends);
+    let (denrei, shards) = Denrei::with(Config::default(), Parts { backends, ..Parts::default() });
     for shard in shards {
         tokio::spawn(shard.run());
     }
-    let rules = Rules { store: None, channels: None, policy: Box::new(OpenPolicy), allow_request: None, engine: None };
-    Arc::new(App::new(config, hub, rules))
+    denrei.app
 }
 
 fn opening() -> Opening {
@@ -35,8 +32,8 @@ fn opening() -> Opening {
 fn session() -> DuplexStream {
     let app = app(Backends::default());
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let link = Link::foreign(ours, Box::new(|bytes| bytes));
-    tokio::spawn(serve_stream(app.admit().unwrap(), link, opening()));
+    let link = Link::foreign(ours, Vec::new(), Box::new(|bytes| bytes));
+    tokio::spawn(serve_stream(app.admit().unwrap(), link, app.hub.shard(), opening()));
     theirs
 }
 

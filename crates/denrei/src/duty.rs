@@ -7,20 +7,20 @@ use denrei_hub::{Hub, Lease, Name};
 
 /// Whether this node is the one.
 #[derive(Default)]
-pub(super) struct Duty(Mutex<Option<Arc<Lease>>>);
+pub(crate) struct Duty(Mutex<Option<Arc<Lease>>>);
 
 impl Duty {
     /// After so long without a word of its holder, another node takes over.
     const LASTS: Duration = Duration::from_secs(10);
     const RENEWED: Duration = Duration::from_secs(3);
 
-    pub(super) fn is_ours(&self) -> bool {
+    pub(crate) fn is_ours(&self) -> bool {
         self.lock().as_ref().is_some_and(|lease| lease.is_good())
     }
 
-    /// Takes the duty when it is free, and keeps it.
-    pub(super) async fn run(&self, hub: &Hub) {
-        let thing = Name::parse("events").expect("a word is a name");
+    /// Takes the duty, which is a word, when it is free, and keeps it.
+    pub(crate) async fn run(&self, hub: &Hub, what: &str) {
+        let thing = Name::parse(what).expect("a word is a name");
         let mut tick = tokio::time::interval(Self::RENEWED);
         loop {
             tick.tick().await;
@@ -36,7 +36,7 @@ impl Duty {
             let taken = match Lease::take(hub.leases(), &thing, Self::LASTS).await {
                 Ok(taken) => taken,
                 Err(error) => {
-                    tracing::debug!(%error, "nobody can say which node hands events on");
+                    tracing::debug!(%error, what, "nobody can say which node does this for all");
                     None
                 }
             };

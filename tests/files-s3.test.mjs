@@ -3,7 +3,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { copyFile } from 'node:fs/promises';
+import http from 'node:http';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Uploader, png } from './lib/files.mjs';
@@ -142,4 +144,58 @@ test('objects that nobody knows are taken away, and others\' are left', async (t
   await sweeping.again();
   await until(async () => !(await own.objects()).includes(lost.id), 'the object to go');
   assert.deepEqual((await own.objects()).sort(), [kept.id, 'another.txt'].sort());
+});
+
+/** Stands between a server and its bucket; `meddle` may answer instead of it. */
+async function meddler(bucket) {
+  const between = http.createServer(async (request, response) => {
+    const parts = [];
+    for await (const part of request) parts.push(part);
+    if (await between.meddle?.(request, response)) return;
+    const onward = http.request(new URL(request.url, bucket.http), { method: request.method, headers: request.headers }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    });
+    onward.on('error', () => response.destroy());
+    onward.end(Buffer.concat(parts));
+  });
+  between.listen(0, '127.0.0.1');
+  await once(between, 'listening');
+  return between;
+}
+
+test('a bucket that refuses, says yes and means no, or says nothing keeps nothing that was promised', { timeout: 120_000 }, async (t) => {
+  const between = await meddler(s3);
+  const there = { ...s3, config: S3.prototype.config, http: `http://127.0.0.1:${between.address().port}` };
+  const depending = await Server.start({ config: there.config('user_bytes = 30000000\nupload_timeout_ms = 3000'), env: s3.env() });
+  t.after(async () => {
+    await depending.close();
+    between.closeAllConnections();
+    between.close();
+  });
+  const who = new Uploader(depending, await depending.token('alice'));
+  const [small, large] = ['hello', randomBytes(20_000_000)];
+  const error = '<?xml version="1.0" encoding="UTF-8"?><Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>';
+  const troubles = {
+    'answers 503': [small, (request, response) => request.method === 'PUT' && response.writeHead(503).end()],
+    'answers 200 with an error': [large, (request, response) => request.method === 'POST' && /uploadId/.test(request.url) && response.writeHead(200, { 'content-type': 'application/xml' }).end(error)],
+    'cuts the line': [small, (request) => request.method === 'PUT' && request.socket.destroy()],
+    'says nothing': [small, (request) => request.method === 'PUT'],
+  };
+  for (const [what, [bytes, meddle]] of Object.entries(troubles)) {
+    const before = await s3.objects();
+    between.meddle = meddle;
+    const begun = Date.now();
+    const upload = who.upload(bytes);
+    // Whoever wants nothing of the bucket does not wait for it.
+    assert.equal((await get(`${depending.http}/health`)).status, 200);
+    const refused = await upload;
+    assert.ok(refused.http >= 500 && refused.code === 'unavailable', `${what}: ${JSON.stringify(refused)}`);
+    assert.ok(Date.now() - begun < 40_000, `${what}: it took ${Date.now() - begun} ms`);
+    between.meddle = undefined;
+    assert.deepEqual((await s3.objects()).filter((name) => !before.includes(name)), [], what);
+    // What was set aside for it is free.
+    const file = await who.keep(large);
+    assert.equal((await who.ask('DELETE', `/api/files/${file.id}`)).http, 204);
+  }
 });

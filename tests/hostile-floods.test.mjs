@@ -2,9 +2,11 @@
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
+import http2 from 'node:http2';
 import { test } from 'node:test';
 import { attack, health, many, serves } from './lib/attack.mjs';
 import { PING, Peer, TEXT, frame, httpRequest, request, upgradeRequest } from './lib/peer.mjs';
+import { Metrics } from './lib/metrics.mjs';
 import { Server, room, until, within } from './lib/server.mjs';
 import { Socket } from './lib/socket.mjs';
 
@@ -168,6 +170,25 @@ attack('long polls whose clients have gone are forgotten', async ({ server, conn
   await until(async () => (await health(server)).rooms === 1, 'the polls to wait');
   for (const peer of peers) peer.destroy();
 });
+
+attack('10,000 polls of one client wait, keep nobody out, and are all answered', async ({ server }) => {
+  const [connections, each] = [100, 100];
+  const quiet = room();
+  const sessions = Array.from({ length: connections }, () => http2.connect(server.http));
+  const answers = sessions.flatMap((session) => Array.from({ length: each }, async () => {
+    const stream = session.request({ ':path': `/api/rooms/${quiet}/events?wait=25` });
+    stream.setEncoding('utf8');
+    let body = '';
+    for await (const part of stream) body += part;
+    return JSON.parse(body).events?.map(({ payload }) => payload);
+  }));
+  await until(async () => (await Metrics.of(server)).value('denrei_polls_waiting') === connections * each, 'the polls to wait', 20_000);
+  await serves(server);
+  await server.publish(quiet, { payload: 'come' });
+  for (const events of await within(20_000, Promise.all(answers), 'all answers')) assert.deepEqual(events, ['come']);
+  await serves(server);
+  for (const session of sessions) session.destroy();
+}, { growth: 160 });
 
 attack('200 connections that say nothing do not keep others out', async ({ server, connect }) => {
   await Promise.all(Array.from({ length: 200 }, connect));

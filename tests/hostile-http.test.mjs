@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { attack, health, many } from './lib/attack.mjs';
-import { H2_PREFACE, UPGRADE, fieldBlock, h2, h2Frames, httpRequest, request, upgradeRequest } from './lib/peer.mjs';
+import { UPGRADE, httpRequest, request, upgradeRequest } from './lib/peer.mjs';
 import { get, room, until } from './lib/server.mjs';
 import { Socket } from './lib/socket.mjs';
 import { base64, sealed } from './lib/token.mjs';
@@ -320,53 +320,6 @@ attack('a body that never comes is given up', async ({ connect }) => {
   assert.equal((await peer.answer()).status, 408);
   await peer.end();
 }, { config: HASTY });
-
-const HEADERS = 1;
-const [END_STREAM, END_HEADERS] = [1, 4];
-const big = (number) => { const bytes = Buffer.alloc(4); bytes.writeUInt32BE(number); return bytes; };
-const GET = fieldBlock('GET', '/health');
-const POST = fieldBlock('POST', '/api/rooms/live:h2/events');
-
-/** HTTP/2: what is sent, how often, and whether the server ends the connection over it. */
-const ABUSES = [
-  ['20,000 streams that are reset at once', (at) => Buffer.concat([h2(HEADERS, END_STREAM | END_HEADERS, 2 * at + 1, GET), h2(3, 0, 2 * at + 1, big(8))]), 20_000, true],
-  ['an endless header', (at) => (at === 0 ? h2(HEADERS, END_STREAM, 1, GET) : h2(9, 0, 1, Buffer.from('\x00\x01a\x01b'.repeat(20)))), 20_000, true],
-  ['200,000 empty pieces of a body', (at) => (at === 0 ? h2(HEADERS, END_HEADERS, 1, POST) : h2(0, 0, 1)), 200_000, false],
-  ['100,000 pings', () => h2(6, 0, 0, Buffer.from('12345678')), 100_000, false],
-  ['100,000 settings', () => h2(4, 0, 0), 100_000, false],
-  ['a frame of 1 MiB', () => h2(0, 0, 1, Buffer.alloc(1 << 20)), 1, true],
-  ['a window that overflows', () => h2(8, 0, 0, big(0x7fffffff)), 1, true],
-  ['a frame on a stream that never began', () => h2(0, 0, 5, 'x'), 1, true],
-];
-
-for (const [what, make, count, ends] of ABUSES) {
-  attack(`HTTP/2: ${what} does no harm`, async ({ server, connect }) => {
-    const peer = await connect();
-    const stuck = what.includes('pings') || what.includes('settings');
-    if (stuck) peer.socket.pause();
-    const flood = (async () => {
-      await peer.write(H2_PREFACE);
-      for (let first = 0; first < count; first += 1000) {
-        await peer.write(Buffer.concat(Array.from({ length: Math.min(1000, count - first) }, (_, at) => make(first + at))));
-      }
-    })();
-    if (ends) {
-      const goaway = h2Frames(await peer.rest()).find(({ type }) => type === 7);
-      assert.ok(goaway === undefined || goaway.payload.readUInt32BE(4) !== 0, 'the connection ended well');
-    } else if (!stuck) {
-      await flood;
-    }
-    assert.equal((await health(server)).status, 'ok');
-  }, { growth: 32 });
-}
-
-attack('HTTP/2: a connection has a bounded number of streams', async ({ server, connect }) => {
-  const peer = await connect();
-  const stream = (at) => h2(HEADERS, END_STREAM | END_HEADERS, 2 * at + 1, fieldBlock('GET', '/sse?room=live:h2'));
-  await peer.write(Buffer.concat([H2_PREFACE, ...Array.from({ length: 1000 }, (_, at) => stream(at))]));
-  await until(async () => (await health(server)).rooms > 0, 'the streams to begin');
-  peer.destroy();
-});
 
 attack('thousands of requests on one connection are answered in order', async ({ connect }) => {
   const peer = await connect();

@@ -15,6 +15,7 @@ import { promisify } from 'node:util';
 import { io } from 'socket.io-client';
 import { certify } from './lib/certificate.mjs';
 import { TEXT, frame } from './lib/peer.mjs';
+import { startSecure } from './lib/secure.mjs';
 import { Server, room, until, within } from './lib/server.mjs';
 import { Socket } from './lib/socket.mjs';
 import { Stream } from './lib/stream.mjs';
@@ -35,15 +36,7 @@ after(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** A server in the clear and with TLS; `secure` is where it speaks that. */
-async function start({ config = '', certificate = own } = {}) {
-  const server = await Server.start({
-    config: `${config}\n[tls]\nlisten = "127.0.0.1:0"\ncertificate = "${certificate.certificate}"\nkey = "${certificate.key}"\n`,
-  });
-  const [, address] = /listening for TLS address=(\S+)/.exec(server.log.replace(/\x1b\[[0-9;]*m/g, ''));
-  server.secure = { address, port: Number(address.split(':')[1]), http: `https://${address}`, ws: `wss://${address}`, ca: certificate.ca };
-  return server;
-}
+const start = ({ certificate = own, ...more } = {}) => startSecure({ certificate, ...more });
 
 /** What `openssl s_client` says about a connection. */
 async function openssl(port, ...args) {

@@ -15,6 +15,7 @@
 //! | [`ws_stream`] | deflate, limits, cuts, what a client sends | events are the same however it is cut, and those of a naive reader; bounds |
 //! | [`ws_messages`] | deflate, then messages and how they are sent | they arrive |
 //! | [`ws_handshake`] | a request's lines | what is agreed on was offered; the answer's headers are in order |
+//! | [`multipart`] | content type, size of the pieces, a body | the file is the same however it is cut, and has no boundary in it |
 //! | [`native_request`] | a frame of the native protocol | what is read is what JSON says; answers are JSON |
 //! | [`native_protobuf`] | a frame of it in Protobuf | what is read are texts, and JSON where that belongs; what comes of it is written |
 //! | [`sse`] | id, name, data | a browser's parser reads them back, and nothing else |
@@ -23,6 +24,7 @@
 pub mod engineio_packet;
 pub mod engineio_payload;
 pub mod engineio_session;
+pub mod multipart;
 pub mod native_protobuf;
 pub mod native_request;
 pub mod query;
@@ -42,10 +44,11 @@ mod values;
 pub type Target = fn(&[u8]);
 
 /// All of them, by their names.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("engineio_packet", engineio_packet::run),
     ("engineio_payload", engineio_payload::run),
     ("engineio_session", engineio_session::run),
+    ("multipart", multipart::run),
     ("native_protobuf", native_protobuf::run),
     ("native_request", native_request::run),
     ("query", query::run),

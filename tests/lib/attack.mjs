@@ -2,24 +2,44 @@
 // and rooms, has not grown, and has not panicked.
 
 import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { certify } from './certificate.mjs';
 import { Peer, httpRequest } from './peer.mjs';
+import { connectSecure, startSecure } from './secure.mjs';
 import { Server, room, until, within } from './server.mjs';
 import { Socket } from './socket.mjs';
 
 const MIB = 1 << 20;
 
 let shared;
-after(() => shared?.close());
+let secured;
+after(async () => {
+  await shared?.close();
+  await secured?.server.close();
+  if (secured) await rm(secured.folder, { recursive: true, force: true });
+});
+
+/** One with TLS, which the tests of the file share. */
+async function secure() {
+  if (!secured) {
+    const folder = await mkdtemp(join(tmpdir(), 'denrei-secure-'));
+    secured = { folder, server: await startSecure({ certificate: await certify(folder) }) };
+  }
+  return secured.server;
+}
 
 /**
  * Runs `how` as a test against a server that the tests of the file share, or against one of its own if it has a
- * `config` or `under`. `growth` is how many MiB the server may take, at its peak and in the end.
+ * `config` or `under`, or with `tls` against one with that. `growth` is how many MiB the server may take, at its peak and
+ * in the end.
  */
-export function attack(name, how, { config, under, growth = 64, forgetful = true } = {}) {
+export function attack(name, how, { config, under, tls = false, growth = 64, forgetful = true } = {}) {
   test(name, async () => {
     const own = config !== undefined || under !== undefined;
-    const server = own ? await Server.start({ config, under }) : (shared ??= await Server.start());
+    const server = own ? await Server.start({ config, under }) : tls ? await secure() : (shared ??= await Server.start());
     const peers = [];
     const opened = async (peer) => {
       peers.push(await peer);
@@ -31,7 +51,7 @@ export function attack(name, how, { config, under, growth = 64, forgetful = true
       const logged = server.log.length;
       await how({
         server,
-        connect: () => opened(Peer.connect(server)),
+        connect: (options) => opened(tls ? connectSecure(server, options) : Peer.connect(server)),
         upgrade: (options) => opened(Peer.upgrade(server, options)),
       });
       for (const peer of peers) peer.destroy();

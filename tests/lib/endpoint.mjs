@@ -9,12 +9,13 @@ export class Endpoint {
   /** Statuses that mean no more than try again. */
   excuses = [503];
 
-  /** Says where it is, as `HOST:PORT`. */
-  at(address) {
+  /** Says where it is, as `HOST:PORT`, and whether it speaks TLS there. */
+  at(address, isSecure = false) {
     this.address = address;
     this.port = Number(address.split(':').at(-1));
-    this.http = `http://${address}`;
-    this.ws = `ws://${address}`;
+    const s = isSecure ? 's' : '';
+    this.http = `http${s}://${address}`;
+    this.ws = `ws${s}://${address}`;
   }
 
   async publish(room, body, headers = {}) {

@@ -1,6 +1,7 @@
 // A reader that goes from transport to transport, taking nothing with it but its position.
 
 import http from 'node:http';
+import https from 'node:https';
 import WebSocket from 'ws';
 import { Client, WAYS as CONNECTIONS } from './io.mjs';
 
@@ -166,10 +167,15 @@ async function roomClient(reader, signal) {
   }).finally(() => client.close());
 }
 
+/** A request with a connection of its own. */
+function get(url, options) {
+  return (url.startsWith('https:') ? https : http).get(url, { agent: false, ...options });
+}
+
 async function stream(reader, signal) {
   const path = `/sse?format=envelope&room=${encodeURIComponent(reader.room)}`;
   const headers = reader.place === null ? {} : { 'last-event-id': reader.place };
-  const request = http.get({ port: reader.server.port, host: '127.0.0.1', path, headers, agent: false });
+  const request = get(`${reader.server.http}${path}`, { headers });
   await stay(signal, (leave, fail) => {
     request.on('error', fail);
     request.on('response', (response) => {

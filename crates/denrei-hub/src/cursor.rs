@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::hub::Hub;
 use crate::ids::{ClientId, Epoch, Position, Seq};
-use crate::log::{LogError, Span};
+use crate::log::{Extent, LogError};
 use crate::message::Message;
 use crate::outbox::Outbox;
 use crate::room::{ReaderKey, Room};
@@ -80,7 +80,7 @@ impl Cursor {
         let Some(log) = &self.room.log else { return Ok(Found::Head) };
         let page = match self.room.recent(&self.place, Self::PAGE) {
             Some(page) => page,
-            None => log.read(&self.room.name, Span::After(self.place.seq, Self::PAGE)).await?,
+            None => log.read(&self.room.name, Extent::After(self.place.seq, Self::PAGE)).await?,
         };
         if page.epoch != self.place.epoch || self.place.seq > page.head {
             // A number from the future is as strange as one of another epoch: the log was set back.

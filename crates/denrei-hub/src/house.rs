@@ -14,7 +14,7 @@ use crate::hub::{Hub, Inner};
 use crate::ids::Name;
 use crate::lease::Lease;
 use crate::lock;
-use crate::log::{Log, Span};
+use crate::log::{Extent, Log};
 use crate::room::Room;
 use crate::stats::add;
 use crate::trace::{Outcome, Record, Step};
@@ -152,7 +152,7 @@ async fn catch_up(hub: Hub, room: Arc<Room>) {
         hub.relieved().await;
         // A broker that comes back has something for every room.
         let _turn = hub.0.readings.acquire().await;
-        let further = match log.read(&room.name, Span::After(after, 256)).await {
+        let further = match log.read(&room.name, Extent::After(after, 256)).await {
             Ok(page) => room.fill(&page, &hub.0.reach),
             Err(error) => {
                 tracing::debug!(%error, failures, "a room could not be brought up from its log");

@@ -14,7 +14,7 @@ use crate::class::{Class, Classes, Keep};
 use crate::cluster::{Cluster, Node, NodeMessage};
 use crate::ids::{ClientId, Epoch, Name, Position, RoomName, Seq};
 use crate::lease::{Leases, LocalLeases};
-use crate::log::{Appended, Log, LogError, Page, Span};
+use crate::log::{Appended, Extent, Log, LogError, Page};
 use crate::memory::{MemoryLimits, MemoryLog};
 use crate::message::{Dialect, Draft, Encoders, Message, Wire};
 use crate::outbox::{Outbox, OutboxLimits};
@@ -23,9 +23,10 @@ use crate::registry::Registry;
 use crate::room::{Accepted, Expels, Reach, ReaderKey, Room, RoomKey};
 use crate::seat::Seat;
 use crate::shard::{Command, Shard, ShardHandle, Targets};
+use crate::span::Spans;
 use crate::stats::{Counters, EventNames, HubStatistics, PublishOutcome, add};
 use crate::tail::Tails;
-use crate::trace::{Outcome, Record, Step, Tracer};
+use crate::trace::{self, Outcome, Record, Step, Tracer};
 use crate::{Map, lock};
 
 /// The rooms of one node. Cheap to clone.
@@ -84,6 +85,8 @@ pub struct Backends {
     pub bus: Option<Arc<dyn Bus>>,
     /// Says which node does what one of them does at a time; none means within this process.
     pub leases: Option<Arc<dyn Leases>>,
+    /// Is told of the spans of what is followed; none follows nothing.
+    pub spans: Option<Arc<dyn Spans>>,
 }
 
 /// Whom an unnumbered message goes to: the readers of these rooms and these connections, each once, but not those of the
@@ -149,7 +152,9 @@ impl Hub {
         let shard = |number| ShardHandle::new(number, &config.events, Arc::clone(&tracer));
         let shards: Vec<_> = (0..config.shards.max(1)).map(shard).collect();
         shards.iter().for_each(|shard| shard.limit(config.outbox, shards.len()));
-        let worker = |shard: &ShardHandle| Shard::new(shard.clone(), encoders.clone(), config.events.clone());
+        let worker = |shard: &ShardHandle| {
+            Shard::new(shard.clone(), encoders.clone(), config.events.clone(), backends.spans.clone())
+        };
         let workers = shards.iter().map(worker).collect();
         let memory = backends.memory.unwrap_or_else(|| Arc::new(MemoryLog::new(Arc::clone(&classes), config.memory)));
         let inner = Inner {
@@ -159,7 +164,13 @@ impl Hub {
             cluster: backends.bus.map(|bus| Arc::new(Cluster::new(config.node.clone(), config.lease, bus))),
             node: config.node,
             leases: backends.leases.unwrap_or_else(|| Arc::new(LocalLeases::default())),
-            reach: Reach { shards, registry: Registry::default(), tracer, expels: config.expels },
+            reach: Reach {
+                shards,
+                registry: Registry::default(),
+                tracer,
+                spans: backends.spans,
+                expels: config.expels,
+            },
             tails: Arc::new(Tails::new(config.tails)),
             rooms: std::array::from_fn(|_| Mutex::default()),
             hasher: foldhash::fast::RandomState::default(),
@@ -185,14 +196,19 @@ impl Hub {
     /// Publishes a draft; never blocks. `done` is told where it went, possibly before this returns and under a lock:
     /// it must be short and must not call the hub. Drafts that one caller publishes one after another keep their
     /// order in each room.
-    pub fn publish(&self, draft: Draft, done: impl FnOnce(Result<Published, LogError>) + Send + 'static) {
+    pub fn publish(&self, mut draft: Draft, done: impl FnOnce(Result<Published, LogError>) + Send + 'static) {
         let publishing = self.tracer().publishing(&draft);
+        let span = self.open_span(&draft.room, draft.event.as_str(), &mut draft.trail);
         let begun = Instant::now();
         let keep = self.0.classes.of(&draft.room).keep;
         let log = self.log_of(&keep);
         let inner = Arc::clone(&self.0);
         let done = move |inner: &Inner, published: Result<Published, LogError>| {
             inner.counters.published(&keep, PublishOutcome::of(&published), begun.elapsed());
+            if let Some(span) = span {
+                let place = |published: &Published| (published.position.clone(), published.duplicate);
+                span.close(published.as_ref().map(place).map_err(trace::why));
+            }
             done(published);
         };
         let log = match log {
@@ -299,12 +315,12 @@ impl Hub {
     ///
     /// # Errors
     /// Those of the room's log.
-    pub async fn read(&self, room: &RoomName, span: Span) -> Result<Page, LogError> {
+    pub async fn read(&self, room: &RoomName, extent: Extent) -> Result<Page, LogError> {
         let Some(log) = self.log(room)? else {
             let Position { epoch, seq } = self.0.unnumbered.clone();
             return Ok(Page { epoch, messages: Vec::new(), head: seq, first: seq.next() });
         };
-        log.read(room, span).await
+        log.read(room, extent).await
     }
 
     /// Reads at most so many messages behind a place, without asking the log for what this node has just seen. The page's
@@ -316,7 +332,7 @@ impl Hub {
         let recent = self.0.find(room).and_then(|room| room.recent(place, limit));
         match recent {
             Some(page) => Ok(page),
-            None => self.read(room, Span::After(place.seq, limit)).await,
+            None => self.read(room, Extent::After(place.seq, limit)).await,
         }
     }
 
@@ -584,6 +600,9 @@ impl Inner {
     }
 
     pub(crate) fn accept(self: &Arc<Self>, message: &Arc<Message>) {
+        if let Some(trail) = &message.trail {
+            trail.arrived();
+        }
         match self.find(&message.room) {
             Some(room) if room.accept(message, &self.reach) == Accepted::Missing => self.miss(&room),
             Some(_) => {}

@@ -42,6 +42,7 @@ mod room;
 mod seat;
 mod shard;
 mod shelf;
+pub mod span;
 mod stats;
 mod tail;
 mod trace;
@@ -60,7 +61,7 @@ pub use ids::{
     ClientId, Epoch, InvalidName, InvalidPosition, Name, Position, RoomName, Seq, random_number, random_token,
 };
 pub use lease::{Grant, Lease, Leases, Leasing, LocalLeases};
-pub use log::{Appended, Done, Log, LogError, Page, Reading, Span};
+pub use log::{Appended, Done, Extent, Log, LogError, Page, Reading};
 pub use memory::{MemoryLimits, MemoryLog};
 pub use message::{Dialect, Draft, Emit, Encode, Encoders, Kind, Message, Wire};
 pub use outbox::{Ended, Notice, Outbox, OutboxLimits, Translate};

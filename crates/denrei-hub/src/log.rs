@@ -28,7 +28,7 @@ pub trait Log: Send + Sync + 'static {
     fn append(&self, draft: Draft, done: Done);
 
     /// Reads what is kept of a room.
-    fn read(&self, room: &RoomName, span: Span) -> Reading<Page>;
+    fn read(&self, room: &RoomName, extent: Extent) -> Reading<Page>;
 
     /// The last number of each room, in the order of `rooms`.
     fn heads(&self, rooms: Vec<RoomName>) -> Reading<Vec<Position>>;
@@ -65,7 +65,7 @@ pub struct Appended {
 
 /// Which messages to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Span {
+pub enum Extent {
     /// Those that follow a number, oldest first, at most so many.
     After(Seq, usize),
     /// The newest ones, oldest first, at most so many.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::class::{Classes, Keep, Window};
 use crate::ids::{Epoch, Name, Position, RoomName, Seq};
-use crate::log::{Appended, Done, Log, LogError, Page, Reading, Span};
+use crate::log::{Appended, Done, Extent, Log, LogError, Page, Reading};
 use crate::message::{Draft, Message};
 use crate::{Map, lock};
 
@@ -208,13 +208,13 @@ impl Log for MemoryLog {
         done(Ok(Appended { message, duplicate: false }));
     }
 
-    fn read(&self, room: &RoomName, span: Span) -> Reading<Page> {
+    fn read(&self, room: &RoomName, extent: Extent) -> Reading<Page> {
         let page = self.ring(room).map(|ring| {
             let mut state = lock(&ring.state);
             let now = Instant::now();
             state.touched = now;
             self.bytes.fetch_sub(state.expire(now, ring.window.age), Ordering::Relaxed);
-            state.page(span)
+            state.page(extent)
         });
         Box::pin(std::future::ready(page))
     }
@@ -263,9 +263,9 @@ impl State {
         self.events.get(usize::try_from(at).ok()?).map(|kept| Arc::clone(&kept.message))
     }
 
-    /// A page holds as many messages as the span says, and about [`State::PAGE`] bytes, but at least one message if there is
+    /// A page holds as many messages as the extent says, and about [`State::PAGE`] bytes, but at least one message if there is
     /// one: whoever does not read what they asked for must not hold more.
-    fn page(&self, span: Span) -> Page {
+    fn page(&self, extent: Extent) -> Page {
         let kept = self.events.len();
         let mut weight = 0;
         let fits = |kept: &&Kept| {
@@ -274,14 +274,14 @@ impl State {
             first || weight <= Self::PAGE
         };
         let message = |kept: &Kept| Arc::clone(&kept.message);
-        let messages = match span {
-            Span::Newest(limit) => {
+        let messages = match extent {
+            Extent::Newest(limit) => {
                 let newest = self.events.iter().rev().take(limit).take_while(fits);
                 let mut messages: Vec<_> = newest.map(message).collect();
                 messages.reverse();
                 messages
             }
-            Span::After(after, limit) => {
+            Extent::After(after, limit) => {
                 let seen = after.next().0.saturating_sub(self.first().0);
                 let seen = usize::try_from(seen).map_or(kept, |seen| seen.min(kept));
                 self.events.range(seen..).take(limit).take_while(fits).map(message).collect()

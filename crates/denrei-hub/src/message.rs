@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClientId, Epoch, Name, Position, RoomName, Seq};
+use crate::span::Trail;
 
 /// An event before its room's log has given it a number.
 #[derive(Clone, Debug)]
@@ -28,9 +29,16 @@ pub struct Draft {
     pub origin: u64,
     /// When it was received, in ms since 1970.
     pub timestamp: u64,
+    /// None for almost all: nobody asked where its time goes.
+    pub trail: Option<Box<Trail>>,
 }
 
 impl Draft {
+    /// What the server itself says to a room.
+    pub fn new(room: RoomName, event: Name, payload: Bytes, timestamp: u64) -> Self {
+        Self { room, event, payload, from: None, user: None, id: None, origin: 0, timestamp, trail: None }
+    }
+
     /// Gives the draft its number. Only implementations of [`crate::Log`] call this.
     pub fn assigned(self, position: Position) -> Message {
         Message {
@@ -45,6 +53,7 @@ impl Draft {
             timestamp: self.timestamp,
             origin: self.origin,
             frames: Frames::default(),
+            trail: self.trail,
         }
     }
 }
@@ -105,6 +114,9 @@ pub struct Message {
     pub origin: u64,
     #[serde(skip)]
     frames: Frames,
+    /// See [`Draft::trail`]. The last field: without it, a message is to other nodes what it was before there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trail: Option<Box<Trail>>,
 }
 
 impl Message {

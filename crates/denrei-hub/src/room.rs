@@ -12,6 +12,7 @@ use crate::message::{Kind, Message};
 use crate::order::{Order, Verdict};
 use crate::registry::Registry;
 use crate::shard::{Command, ShardHandle};
+use crate::span::Spans;
 use crate::tail::{Tail, Tails};
 use crate::trace::{Outcome, Record, Step, Tracer};
 
@@ -56,6 +57,7 @@ pub(crate) struct Reach {
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) registry: Registry,
     pub(crate) tracer: Arc<Tracer>,
+    pub(crate) spans: Option<Arc<dyn Spans>>,
     pub(crate) expels: Option<Expels>,
 }
 

@@ -14,11 +14,13 @@ use crate::ids::{Position, RoomName, Seq};
 use crate::message::{Dialect, Encoders, Message, Wire};
 use crate::outbox::{Notice, Outbox, OutboxLimits, Sent};
 use crate::room::{ReaderKey, RoomKey};
+use crate::span::{Span, Spans};
 use crate::stats::{EventNames, ShardCounters, Tally};
 use crate::trace::Tracer;
 use crate::{Map, Set};
 
 mod run;
+mod trails;
 mod watched;
 
 use run::{Chunks, Run};
@@ -37,6 +39,9 @@ pub struct Shard {
     since: Instant,
     names: EventNames,
     tally: Tally,
+    spans: Option<Arc<dyn Spans>>,
+    /// Of this turn.
+    followed: Vec<Span>,
 }
 
 /// The other half: how everyone else reaches the shard.
@@ -317,7 +322,12 @@ impl Shard {
     /// size: what is joined must not let a slow reader hold more than its bound.
     const CHUNK: usize = 256 << 10;
 
-    pub(crate) fn new(handle: ShardHandle, encoders: Encoders, names: EventNames) -> Self {
+    pub(crate) fn new(
+        handle: ShardHandle,
+        encoders: Encoders,
+        names: EventNames,
+        spans: Option<Arc<dyn Spans>>,
+    ) -> Self {
         Self {
             handle,
             encoders,
@@ -329,6 +339,8 @@ impl Shard {
             since: Instant::now(),
             tally: Tally::new(&names),
             names,
+            spans,
+            followed: Vec::new(),
         }
     }
 
@@ -450,6 +462,7 @@ impl Shard {
             outbox.remind();
             self.breathe().await;
         }
+        self.end_spans();
         self.tally.busy += self.since.elapsed();
         self.tally.settle(begun.elapsed(), self.places.len(), &self.handle.0.counters);
     }
@@ -563,6 +576,7 @@ impl Shard {
         }
         let encoders = self.encoders.clone();
         let mut chunks = Chunks::default();
+        let handed = self.before(run);
         if self.handle.0.tracer.watches(&first.room) {
             let run_of = Run::new(&encoders, run, before, true);
             self.write_watched(&run_of, &mut readers.list, &mut chunks, dirty).await;
@@ -573,6 +587,9 @@ impl Shard {
                     self.breathe().await;
                 }
             }
+        }
+        if let Some(before) = handed {
+            self.handed(run, &readers, before);
         }
         self.tally.ran(&self.names, run);
         if numbered {

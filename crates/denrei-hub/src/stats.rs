@@ -13,6 +13,7 @@ use crate::hub::Published;
 use crate::log::LogError;
 use crate::message::Message;
 use crate::outbox::Sent;
+use crate::span::Handed;
 
 /// Bounds for times from something that is asked to its answer, in ns.
 const ANSWERS: &[u64] = &[
@@ -265,6 +266,11 @@ impl Tally {
             None => self.whole += 1,
             Some(which) => self.single.extend_from_slice(which),
         }
+    }
+
+    /// What the readers of the present run were handed, and since the beginning of the turn, what they were not.
+    pub(crate) fn handed(&self) -> Handed {
+        Handed { readers: 0, given: self.whole, fallen: self.fallen, dropped: self.dropped }
     }
 
     /// Every reader of a run has had its turn.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub(crate) use self::record::why;
 pub use self::record::{Outcome, Record, Step};
 use crate::hub::{Audience, Hub};
 use crate::ids::{ClientId, Name, RoomName, Seq};
@@ -345,7 +346,7 @@ impl Publishing {
             Ok(Appended { message, .. }) => {
                 Record { step: Step::Number, outcome: Outcome::Numbered, ..again(record) }.place(&message.position())
             }
-            Err(error) => Record { outcome: Outcome::Refused, ..again(record) }.because(record::why(error)),
+            Err(error) => Record { outcome: Outcome::Refused, ..again(record) }.because(why(error)),
         });
     }
 }

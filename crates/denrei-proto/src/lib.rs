@@ -10,10 +10,12 @@
 //! | [`engineio`] | Engine.IO 4 and 3: packets, payloads, the session that changes its transport |
 //! | [`socketio`] | Socket.IO 5: packets of namespaces, events with attachments, two parsers |
 //! | [`sse`] | server-sent events: fields, `Last-Event-ID` |
+//! | [`multipart`] | forms with a file, as browsers send them (RFC 7578) |
 //! | [`codes`] | what refusals and close frames are called |
 
 pub mod codes;
 pub mod engineio;
+pub mod multipart;
 pub mod native;
 pub mod socketio;
 pub mod sse;

@@ -5,6 +5,7 @@ mod cluster;
 mod compat;
 mod files;
 mod observing;
+mod opentelemetry;
 mod policy;
 mod rates;
 mod tls;
@@ -25,6 +26,7 @@ pub(crate) use self::cluster::{Bus, server_id};
 pub(crate) use self::compat::Shared;
 pub(crate) use self::files::{FilesPlace, S3Key};
 pub(crate) use self::observing::Logging;
+pub(crate) use self::opentelemetry::Collector;
 pub(crate) use self::tls::Secure;
 pub(crate) use self::unknown::check_environment;
 use crate::cli::Options;
@@ -42,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) shared: Vec<Shared>,
     /// Where operators are served apart.
     pub(crate) operators: Option<SocketAddr>,
+    /// Who collects spans; none for nobody.
+    pub(crate) collector: Option<Collector>,
     pub(crate) log: Logging,
     /// None: no files are kept.
     pub(crate) files: Option<FilesPlace>,
@@ -90,6 +94,8 @@ pub(crate) fn resolve(options: &Options) -> Result<Settings, String> {
     let policy = policy::resolve(std::mem::take(&mut file.policy))?;
     let metrics = std::mem::take(&mut file.metrics);
     let operators = observing::metrics(metrics, options.metrics_token.as_deref(), &mut config.metrics)?;
+    let spans = std::mem::take(&mut file.opentelemetry);
+    let collector = opentelemetry::resolve(spans, |name| std::env::var(name).ok(), &mut config.spans)?;
     let log = observing::log(options, std::mem::take(&mut file.log))?;
     let said = (file.bus.take(), std::mem::take(&mut file.cluster));
     let compat = std::mem::take(&mut file.socketio.compat);
@@ -99,7 +105,7 @@ pub(crate) fn resolve(options: &Options) -> Result<Settings, String> {
     let bus = cluster::resolve(options, said.0, said.1, (listen, &database), &mut config)?;
     let shared = compat::resolve(compat, bus.is_some())?;
     let files = files::place(place, &options.s3, &data, bus.is_some())?;
-    Ok(Settings { listen, tls, data, database, bus, shared, files, operators, log, config, policy })
+    Ok(Settings { listen, tls, data, database, bus, shared, files, operators, collector, log, config, policy })
 }
 
 fn read(path: Option<&Path>) -> Result<File, String> {

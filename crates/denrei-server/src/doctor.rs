@@ -58,6 +58,7 @@ fn look(report: &mut Report, options: &Options, settings: &Settings) -> Result<(
     let runtime = runtime.map_err(|error| format!("a runtime cannot be made: {error}"))?;
     runtime.block_on(async {
         network::bus(report, settings).await;
+        network::collector(report, settings).await;
         let running = network::port(report, settings.listen).await;
         // Where one runs, it has that port too.
         if let Some(secure) = settings.tls.as_ref().filter(|_| !running) {

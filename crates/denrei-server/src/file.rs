@@ -35,6 +35,7 @@ pub(crate) struct File {
     pub(crate) files: Files,
     pub(crate) socketio: SocketIo,
     pub(crate) metrics: Metrics,
+    pub(crate) opentelemetry: OpenTelemetry,
     pub(crate) log: Log,
     pub(crate) shutdown: Shutdown,
     pub(crate) memory: Memory,
@@ -275,6 +276,14 @@ pub(crate) struct Metrics {
     pub(crate) token: Option<String>,
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) events: Vec<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct OpenTelemetry {
+    pub(crate) endpoint: Option<String>,
+    pub(crate) sample: Option<f64>,
+    pub(crate) per_second: Option<u32>,
 }
 
 #[derive(Deserialize, Default)]

@@ -7,6 +7,7 @@ use std::thread;
 
 use denrei::{Config, Denrei, Listener, Parts, Place};
 use denrei_bus::Joined;
+use denrei_otlp::{Otlp, OtlpConfig};
 use denrei_store::objects::Objects;
 use denrei_store::{Store, StoreConfig};
 use tokio::net::{TcpListener, TcpSocket};
@@ -43,6 +44,15 @@ pub(crate) fn run(mut settings: Settings, options: Options) -> Result<(), String
         parts.shelf = Some(shelf);
         parts.channels = Some(channels);
     }
+    let node = settings.config.hub.node.clone();
+    let otlp = settings.collector.map(|collector| {
+        let instance = node.id.as_str().to_owned();
+        let endpoint = (!collector.of_environment).then_some(collector.address);
+        let config = OtlpConfig { endpoint, instance, version: env!("CARGO_PKG_VERSION") };
+        Otlp::start(&config, first.handle()).map(Arc::new)
+    });
+    let otlp = otlp.transpose().map_err(|error| said("opentelemetry", &error))?;
+    parts.backends.spans = otlp.clone().map(|otlp| otlp as _);
     let store = match &settings.database {
         Database::Sqlite(path) => Store::open(path, StoreConfig::default()),
         Database::Postgres(url) => Store::connect(url, StoreConfig::default()),
@@ -54,7 +64,6 @@ pub(crate) fn run(mut settings: Settings, options: Options) -> Result<(), String
         FilesPlace::Bucket(folder, bucket) => Objects::in_bucket(&folder, &bucket),
     });
     parts.objects = objects.transpose().map_err(|error| said("files", &error))?.map(Arc::new);
-    let node = settings.config.hub.node.clone();
     let (denrei, shards) = Denrei::with(settings.config, parts);
     let mut runtimes = vec![first];
     let mut places = Vec::new();
@@ -111,6 +120,10 @@ pub(crate) fn run(mut settings: Settings, options: Options) -> Result<(), String
             welcome::developer(address, &signing);
         }
         denrei.serve(listeners, places, page::routes(), stop).await;
+        if let Some(otlp) = otlp {
+            // It waits for tasks of this thread.
+            let _ = tokio::task::spawn_blocking(move || otlp.finish()).await;
+        }
         tracing::info!("stopped");
         Ok::<(), String>(())
     })?;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which crates of ours a crate may depend on, and which foreign ones it may not.
-const ARROWS: [(&str, &[&str], &[&str]); 7] = [
+const ARROWS: [(&str, &[&str], &[&str]); 8] = [
     ("denrei-proto", &[], &["tokio", "axum", "hyper", "http", "rusqlite", "tracing"]),
     ("denrei-collab", &[], &["tokio", "axum", "hyper", "http", "rusqlite", "tracing"]),
     ("denrei-hub", &[], &["axum", "hyper", "http", "serde_json", "rusqlite", "redis", "async-nats"]),
@@ -15,9 +15,14 @@ const ARROWS: [(&str, &[&str], &[&str]); 7] = [
     (
         "denrei",
         &["denrei-proto", "denrei-collab", "denrei-hub", "denrei-store"],
-        &["clap", "toml", "redis", "async-nats"],
+        &["clap", "toml", "redis", "async-nats", "opentelemetry"],
     ),
-    ("denrei-server", &["denrei", "denrei-proto", "denrei-collab", "denrei-hub", "denrei-store", "denrei-bus"], &[]),
+    ("denrei-otlp", &["denrei-hub"], &["axum", "clap"]),
+    (
+        "denrei-server",
+        &["denrei", "denrei-proto", "denrei-collab", "denrei-hub", "denrei-store", "denrei-bus", "denrei-otlp"],
+        &[],
+    ),
 ];
 
 #[test]

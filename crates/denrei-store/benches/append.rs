@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use denrei_hub::{Draft, Log, Name, Seq, Span};
+use denrei_hub::{Draft, Extent, Log, Name, Seq};
 use denrei_store::chat::{Actor, Change, Changed, MessageKind, NewMessage, Outcome};
 use denrei_store::{PostgresUrl, Store, StoreConfig};
 
@@ -200,7 +200,7 @@ fn read(database: &str, store: &Store) {
         let mut pages = 0_u32;
         let mut after = Seq::ZERO;
         while begin.elapsed() < Duration::from_secs(1) {
-            let page = runtime.block_on(store.read(&room, Span::After(after, limit))).expect("it can be read");
+            let page = runtime.block_on(store.read(&room, Extent::After(after, limit))).expect("it can be read");
             after = page.messages.last().map_or(Seq::ZERO, |message| message.seq);
             pages += 1;
         }
@@ -211,14 +211,15 @@ fn read(database: &str, store: &Store) {
 
 fn draft(number: u64, rooms: u64) -> Draft {
     Draft {
-        room: name(&format!("feed:{}", number % rooms)),
-        event: name("message"),
-        payload: vec![b'x'; 128].into(),
         from: Some("connection-1".into()),
         user: Some(name("alice")),
         id: Some(name(&format!("message-{number:012}"))),
-        origin: 0,
-        timestamp: 1_763_600_000_000 + number,
+        ..Draft::new(
+            name(&format!("feed:{}", number % rooms)),
+            name("message"),
+            vec![b'x'; 128].into(),
+            1_763_600_000_000 + number,
+        )
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use denrei_hub::{Draft, Epoch, Message, Name, Page, Position, Retained, RoomName, Seq, Span};
+use denrei_hub::{Draft, Epoch, Extent, Message, Name, Page, Position, Retained, RoomName, Seq};
 
 use crate::chat;
 use crate::migrations::{epoch, understood};
@@ -60,9 +60,9 @@ pub(crate) fn earlier(
     transaction.first_many(sql, &many, |at, row| message(row, &drafts[at].1.room, epoch))
 }
 
-/// Reads a page of a room's log. It holds as many messages as the span says and their payloads at most
+/// Reads a page of a room's log. It holds as many messages as the extent says and their payloads at most
 /// [`PAGE_BYTES`], but at least one message if there is one.
-pub(crate) fn page(transaction: &Transaction<'_>, name: &RoomName, span: Span) -> Result<Page, Fault> {
+pub(crate) fn page(transaction: &Transaction<'_>, name: &RoomName, extent: Extent) -> Result<Page, Fault> {
     let sql = "SELECT id, head, COALESCE((SELECT seq FROM events WHERE room_id = id ORDER BY seq LIMIT 1), head + 1),
                       (SELECT value FROM meta WHERE key = 'epoch')
                FROM rooms WHERE name = $1";
@@ -73,15 +73,15 @@ pub(crate) fn page(transaction: &Transaction<'_>, name: &RoomName, span: Span) -
     let Some((room, head, first, epoch)) = room else {
         return Ok(Page { epoch: epoch(transaction)?, messages: Vec::new(), head: Seq::ZERO, first: Seq::ZERO.next() });
     };
-    let (sql, order, after, limit) = match span {
-        Span::After(after, limit) => (
+    let (sql, order, after, limit) = match extent {
+        Extent::After(after, limit) => (
             "SELECT seq, event, from_client, user_name, sent_at_ms, payload FROM events
              WHERE room_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
             "seq",
             after,
             limit,
         ),
-        Span::Newest(limit) => (
+        Extent::Newest(limit) => (
             "SELECT seq, event, from_client, user_name, sent_at_ms, payload FROM events
              WHERE room_id = $1 AND seq > $2 ORDER BY seq DESC LIMIT $3",
             "seq DESC",
@@ -102,7 +102,7 @@ pub(crate) fn page(transaction: &Transaction<'_>, name: &RoomName, span: Span) -
         messages.push(Arc::new(message));
         Ok(Rows::More)
     })?;
-    if matches!(span, Span::Newest(_)) {
+    if matches!(extent, Extent::Newest(_)) {
         messages.reverse();
     }
     Ok(Page { epoch, messages, head, first })
@@ -176,14 +176,9 @@ fn message(row: &Row<'_>, room: &RoomName, epoch: &Epoch) -> Result<Message, Fau
         user => Some(name(user)?),
     };
     let draft = Draft {
-        room: room.clone(),
-        event: name(row.text(1)?)?,
-        payload: Bytes::copy_from_slice(row.bytes(5)?),
         from: row.maybe(2)?.map(Into::into),
         user,
-        id: None,
-        origin: 0,
-        timestamp: row.number(4)?,
+        ..Draft::new(room.clone(), name(row.text(1)?)?, Bytes::copy_from_slice(row.bytes(5)?), row.number(4)?)
     };
     Ok(Message::stored(draft, Position { epoch: epoch.clone(), seq: Seq(row.number(0)?) }))
 }

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use denrei_hub::{Distribution, Done, Draft, Epoch, Log, LogError, Page, Position, Reading, Retained, RoomName, Span};
+use denrei_hub::{
+    Distribution, Done, Draft, Epoch, Extent, Log, LogError, Page, Position, Reading, Retained, RoomName,
+};
 use tokio::sync::oneshot;
 
 use crate::database::Database;
@@ -227,9 +229,9 @@ impl Log for Store {
         self.desk.submit(Operation::Append(Append::new(draft, done)));
     }
 
-    fn read(&self, room: &RoomName, span: Span) -> Reading<Page> {
+    fn read(&self, room: &RoomName, extent: Extent) -> Reading<Page> {
         let room = room.clone();
-        self.readers.read(move |transaction| events::page(transaction, &room, span))
+        self.readers.read(move |transaction| events::page(transaction, &room, extent))
     }
 
     fn heads(&self, rooms: Vec<RoomName>) -> Reading<Vec<Position>> {

@@ -38,6 +38,7 @@ use crate::socketio::bundle::Bundle;
 use crate::socketio::desk::Desks;
 use crate::socketio::engine::Engine;
 use crate::socketio::{self, Io, shared_room};
+use crate::spans::Sampler;
 use crate::traces::Traces;
 
 /// What an application decides.
@@ -65,6 +66,7 @@ pub(crate) struct App {
     pub(crate) policy: Box<dyn Policy>,
     pub(crate) events: Events,
     pub(crate) traces: Traces,
+    pub(crate) sampler: Arc<Sampler>,
     /// None without a store.
     pub(crate) chat: Option<Chat>,
     /// None without a store, or a place for their bytes.
@@ -114,11 +116,13 @@ impl App {
         let files = store.clone().zip(objects).map(|(store, objects)| {
             Files::new(store, objects, hub.clone(), config.access.secret.as_ref(), config.files.clone())
         });
+        let sampler = Arc::new(Sampler::new(config.spans.clone(), hub.spans().cloned()));
         Self {
             traces: Traces::new(hub.clone()),
             files,
             events: Events::new(channels, hub.clone(), config.events.clone()),
-            chat: store.map(|store| Chat::new(store, hub.clone(), config.chat.clone())),
+            chat: store.map(|store| Chat::new(store, hub.clone(), config.chat.clone(), Arc::clone(&sampler))),
+            sampler,
             limiter: Limiter::new(config.rates.clone()),
             access: ArcSwap::from_pointee(config.access.clone()),
             limits: ArcSwap::from_pointee(config.limits.clone()),
@@ -257,14 +261,12 @@ impl App {
             return Ok((Drafted::Message(Box::new(message)), decision));
         }
         let draft = Draft {
-            room,
-            event,
-            payload: Bytes::copy_from_slice(publish.payload.as_bytes()),
             from: publish.from.map(|outbox| outbox.client().clone()),
             user: identity.user.clone(),
             id,
             origin: publish.from.map_or(0, Outbox::number),
-            timestamp: now_ms(),
+            trail: self.sampler.follow(),
+            ..Draft::new(room, event, Bytes::copy_from_slice(publish.payload.as_bytes()), now_ms())
         };
         Ok((Drafted::Event(draft), decision))
     }

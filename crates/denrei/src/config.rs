@@ -15,6 +15,7 @@ use crate::identity::Secret;
 use crate::metrics::MetricsConfig;
 use crate::proxies::Network;
 use crate::rates::Rates;
+use crate::spans::SpansConfig;
 
 /// Settings of a server.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct Config {
     pub events: EventsConfig,
     /// Who may ask for the metrics.
     pub metrics: MetricsConfig,
+    /// How much of it is followed, if [`denrei_hub::Backends`] says who is told.
+    pub spans: SpansConfig,
     /// Uploaded files.
     pub files: FilesConfig,
     /// How the server stops.
@@ -251,6 +254,7 @@ impl Default for Config {
             chat: ChatConfig::default(),
             events: EventsConfig::default(),
             metrics: MetricsConfig::default(),
+            spans: SpansConfig::default(),
             files: FilesConfig::default(),
             shutdown: Shutdown {
                 delay: Duration::ZERO,

@@ -247,14 +247,15 @@ fn direct(
 ) -> Result<(), Refusal> {
     let hub = &session.app.hub;
     let message = Arc::new(Message::direct(Draft {
-        room: Name::parse("direct").expect("a word is a name"),
-        event: Name::parse("direct").expect("a word is a name"),
-        payload: bytes::Bytes::copy_from_slice(payload.as_bytes()),
         from: Some(session.outbox.client().clone()),
         user: session.identity.user.clone(),
-        id: None,
         origin: session.outbox.number(),
-        timestamp: now_ms(),
+        ..Draft::new(
+            Name::parse("direct").expect("a word is a name"),
+            Name::parse("direct").expect("a word is a name"),
+            bytes::Bytes::copy_from_slice(payload.as_bytes()),
+            now_ms(),
+        )
     }));
     let delivering: BoxFuture<'static, usize> = match target {
         Target::Client(client) => Box::pin(hub.direct_anywhere(&(**client).into(), &message).map(usize::from)),

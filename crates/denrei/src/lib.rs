@@ -42,6 +42,7 @@ mod rates;
 mod refusal;
 mod session;
 pub mod socketio;
+mod spans;
 mod tls;
 mod traces;
 mod transport;
@@ -74,6 +75,7 @@ pub use crate::policy::{Action, Decision, OnFailure, OpenPolicy, PatternPolicy, 
 pub use crate::proxies::Network;
 pub use crate::rates::{Rate, Rates};
 pub use crate::refusal::Refusal;
+pub use crate::spans::SpansConfig;
 pub use crate::tls::{InvalidTls, Tls};
 
 /// A realtime server.

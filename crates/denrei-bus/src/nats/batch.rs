@@ -103,14 +103,10 @@ impl Event {
 
     pub(super) fn message(self, room: &RoomName, position: Position) -> Message {
         let draft = Draft {
-            room: room.clone(),
-            event: self.event,
-            payload: self.payload,
             from: self.from,
             user: self.user,
             id: self.id,
-            origin: 0,
-            timestamp: self.timestamp,
+            ..Draft::new(room.clone(), self.event, self.payload, self.timestamp)
         };
         Message::stored(draft, position)
     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use denrei_hub::{
-    Appended, Classes, Done, Draft, Epoch, Log, LogError, Message, Page, Position, Reading, RoomName, Seq, Span,
+    Appended, Classes, Done, Draft, Epoch, Extent, Log, LogError, Message, Page, Position, Reading, RoomName, Seq,
     random_number, random_token,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -102,10 +102,10 @@ impl Log for NatsLog {
         }
     }
 
-    fn read(&self, room: &RoomName, span: Span) -> Reading<Page> {
+    fn read(&self, room: &RoomName, extent: Extent) -> Reading<Page> {
         let inner = Arc::clone(&self.inner);
         let room = inner.rooms.room(room);
-        Box::pin(async move { inner.page(&*room?, span).await })
+        Box::pin(async move { inner.page(&*room?, extent).await })
     }
 
     fn heads(&self, rooms: Vec<RoomName>) -> Reading<Vec<Position>> {
@@ -317,13 +317,13 @@ impl Inner {
     }
 
     /// Reads a page of a room.
-    async fn page(&self, room: &Room, span: Span) -> Result<Page, LogError> {
+    async fn page(&self, room: &Room, extent: Extent) -> Result<Page, LogError> {
         for _ in 0..Self::LOOKS {
             let (life, last) = self.look(room).await?;
             let outline = {
                 let mut ring = room.ring();
                 ring.expire(today());
-                ring.outline(life, span)
+                ring.outline(life, extent)
             };
             let Some(outline) = outline else { continue };
             let (mut page, last) = (outline.page, &last);

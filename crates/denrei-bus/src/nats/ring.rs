@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use denrei_hub::{Draft, Epoch, Message, Name, Page, Position, Seq, Span, Window};
+use denrei_hub::{Draft, Epoch, Extent, Message, Name, Page, Position, Seq, Window};
 
 use super::batch::{Event, Header};
 
@@ -256,12 +256,12 @@ impl Ring {
     }
 
     /// Says what a page is made of; none when the room is not known.
-    pub(super) fn outline(&self, life: u64, span: Span) -> Option<Outline> {
+    pub(super) fn outline(&self, life: u64, extent: Extent) -> Option<Outline> {
         let place = self.place(life)?;
         let first = self.first(place.head);
-        let (from, limit) = match span {
-            Span::After(after, limit) => (after.0.saturating_add(1).max(first), limit),
-            Span::Newest(limit) => {
+        let (from, limit) = match extent {
+            Extent::After(after, limit) => (after.0.saturating_add(1).max(first), limit),
+            Extent::Newest(limit) => {
                 let limit = limit.min(self.fitting_newest(limit));
                 ((place.head + 1).saturating_sub(limit as u64).max(first), limit)
             }

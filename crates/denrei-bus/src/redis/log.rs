@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use denrei_hub::{
-    BusError, Classes, Done, Draft, Epoch, Keep, Log, LogError, Page, Position, Reading, RoomName, Seq, Span, Window,
+    BusError, Classes, Done, Draft, Epoch, Extent, Keep, Log, LogError, Page, Position, Reading, RoomName, Seq, Window,
 };
 use redis::{Cmd, Value};
 use sha1::{Digest, Sha1};
@@ -82,12 +82,12 @@ impl Log for RedisLog {
         self.appender.append(draft, done);
     }
 
-    fn read(&self, room: &RoomName, span: Span) -> Reading<Page> {
+    fn read(&self, room: &RoomName, extent: Extent) -> Reading<Page> {
         let (rooms, room) = (Arc::clone(&self.rooms), room.clone());
         Box::pin(async move {
-            let (what, after, most) = match span {
-                Span::After(after, most) => ("after", after.min(Seq::LAST), most),
-                Span::Newest(most) => ("newest", Seq::ZERO, most),
+            let (what, after, most) = match extent {
+                Extent::After(after, most) => ("after", after.min(Seq::LAST), most),
+                Extent::Newest(most) => ("newest", Seq::ZERO, most),
             };
             let answer = rooms.read(&room, what, [after.0, most.min(1 << 20) as u64, Self::PAGE]).await;
             let answer = answer.map_err(unavailable)?;

@@ -13,7 +13,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use denrei_bus::{Joined, Options, join};
 use denrei_hub::laws::{bus_laws, channel_laws, lease_laws, log_laws, shelf_laws};
-use denrei_hub::{Appended, Class, Classes, Draft, Keep, Log, LogError, Name, Page, Position, RoomName, Span, Window};
+use denrei_hub::{
+    Appended, Class, Classes, Draft, Extent, Keep, Log, LogError, Name, Page, Position, RoomName, Window,
+};
 use futures_util::FutureExt;
 use server::Server;
 use tokio::sync::oneshot;
@@ -84,16 +86,7 @@ fn room(text: &str) -> RoomName {
 }
 
 fn draft(room: &RoomName, payload: &str) -> Draft {
-    Draft {
-        room: room.clone(),
-        event: name("message"),
-        payload: Bytes::copy_from_slice(payload.as_bytes()),
-        from: None,
-        user: None,
-        id: None,
-        origin: 9,
-        timestamp: 1,
-    }
+    Draft { origin: 9, ..Draft::new(room.clone(), name("message"), Bytes::copy_from_slice(payload.as_bytes()), 1) }
 }
 
 fn with_id(room: &RoomName, id: &str, payload: &str) -> Draft {
@@ -111,8 +104,8 @@ async fn append(log: &Arc<dyn Log>, draft: Draft) -> Appended {
     submit(log, draft).await.expect("the log takes it")
 }
 
-async fn read(log: &Arc<dyn Log>, room: &RoomName, span: Span) -> Page {
-    within("a page", log.read(room, span)).await.expect("the log can be read")
+async fn read(log: &Arc<dyn Log>, room: &RoomName, extent: Extent) -> Page {
+    within("a page", log.read(room, extent)).await.expect("the log can be read")
 }
 
 async fn head(log: &Arc<dyn Log>, room: &RoomName) -> Position {

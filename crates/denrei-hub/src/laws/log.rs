@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use super::{runtime, within};
-use crate::{Appended, Draft, Log, Name, Page, Position, RoomName, Seq, Span, random_token};
+use crate::{Appended, Draft, Extent, Log, Name, Page, Position, RoomName, Seq, random_token};
 
 /// Checks all laws, each on a log that `make` makes, inside a tokio runtime (current thread, time and IO enabled).
 ///
@@ -141,11 +141,11 @@ fn an_id_counts_within_its_room_and_user(bench: &Bench) {
 fn what_was_answered_can_be_read(bench: &Bench) {
     for _ in 0..50 {
         let message = bench.append(bench.draft("null")).message;
-        let page = bench.read(Span::After(Seq(message.seq.0 - 1), 1));
+        let page = bench.read(Extent::After(Seq(message.seq.0 - 1), 1));
         let kept = page.messages.first().is_some_and(|first| first.seq == message.seq);
         assert!(kept || page.first > message.seq, "law 6: {message:?} is not in {page:?}");
         assert!(page.head >= message.seq, "law 6: the page's head");
-        assert!(bench.read(Span::Newest(1)).head >= message.seq, "law 6: the head of the newest");
+        assert!(bench.read(Extent::Newest(1)).head >= message.seq, "law 6: the head of the newest");
         assert!(bench.head().seq >= message.seq, "law 6: the head");
     }
 }
@@ -157,7 +157,7 @@ fn pages_are_consecutive(bench: &Bench) {
     }
     let mut after = Seq::ZERO;
     while after < Seq(100) {
-        let page = bench.read(Span::After(after, 7));
+        let page = bench.read(Extent::After(after, 7));
         let expected: Vec<_> = (after.0 + 1..=100).take(7).collect();
         assert_eq!(numbers(&page), expected, "after {after}");
         assert_eq!((&page.epoch, page.head, page.first), (&epoch, Seq(100), Seq(1)));
@@ -165,15 +165,15 @@ fn pages_are_consecutive(bench: &Bench) {
         after = Seq(after.0 + expected.len() as u64);
     }
     for beyond in [Seq(100), Seq(101), Seq::LAST] {
-        let page = bench.read(Span::After(beyond, 7));
+        let page = bench.read(Extent::After(beyond, 7));
         assert_eq!((numbers(&page), page.head, page.first), (vec![], Seq(100), Seq(1)), "after {beyond}");
     }
-    assert_eq!(numbers(&bench.read(Span::Newest(3))), [98, 99, 100], "the newest, oldest first");
-    assert_eq!(numbers(&bench.read(Span::Newest(500))).len(), 100, "no more than there are");
+    assert_eq!(numbers(&bench.read(Extent::Newest(3))), [98, 99, 100], "the newest, oldest first");
+    assert_eq!(numbers(&bench.read(Extent::Newest(500))).len(), 100, "no more than there are");
 }
 
 fn an_unknown_room_is_empty(bench: &Bench) {
-    let page = bench.read(Span::After(Seq::ZERO, 10));
+    let page = bench.read(Extent::After(Seq::ZERO, 10));
     assert_eq!((numbers(&page), page.head, page.first), (vec![], Seq::ZERO, Seq(1)));
     let message = bench.append(bench.draft("null")).message;
     assert_eq!(message.epoch, page.epoch, "a position of an empty room stays true");
@@ -195,7 +195,7 @@ fn a_message_is_read_as_it_was_written(bench: &Bench) {
         ..bench.draft("")
     };
     let written = bench.append(draft.clone()).message;
-    let page = bench.read(Span::Newest(1));
+    let page = bench.read(Extent::Newest(1));
     let read = &page.messages[0];
     for message in [&written, read] {
         assert_eq!(message.room, draft.room);
@@ -228,16 +228,7 @@ impl Bench {
     }
 
     fn draft(&self, payload: &'static str) -> Draft {
-        Draft {
-            room: self.room.clone(),
-            event: name("message"),
-            payload: payload.into(),
-            from: None,
-            user: None,
-            id: None,
-            origin: 0,
-            timestamp: 1,
-        }
+        Draft::new(self.room.clone(), name("message"), payload.into(), 1)
     }
 
     fn submit(&self, draft: Draft) -> Answer {
@@ -256,8 +247,8 @@ impl Bench {
         }
     }
 
-    fn read(&self, span: Span) -> Page {
-        self.runtime.block_on(within("a reading", self.log.read(&self.room, span))).expect("the log can be read")
+    fn read(&self, extent: Extent) -> Page {
+        self.runtime.block_on(within("a reading", self.log.read(&self.room, extent))).expect("the log can be read")
     }
 
     fn head(&self) -> Position {

@@ -5,7 +5,7 @@ use crate::message::Draft;
 fn message(seq: u64) -> Arc<Message> {
     let name = |text| Name::parse(text).unwrap();
     let (room, event) = (name("r"), name("e"));
-    let draft = Draft { room, event, payload: "1".into(), from: None, user: None, id: None, origin: 0, timestamp: 0 };
+    let draft = Draft::new(room, event, "1".into(), 0);
     Arc::new(Message::stored(draft, Position { epoch: crate::Epoch::none(), seq: Seq(seq) }))
 }
 

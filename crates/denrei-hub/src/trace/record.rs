@@ -305,7 +305,7 @@ impl From<Verdict> for Outcome {
 }
 
 /// Why a log refuses, without its words.
-pub(super) fn why(error: &LogError) -> &'static str {
+pub(crate) fn why(error: &LogError) -> &'static str {
     match error {
         LogError::Full(_) => "log_full",
         _ => "log_unavailable",

@@ -38,16 +38,7 @@ fn told(message: &Message, dialect: Dialect) -> Bytes {
 }
 
 pub(crate) fn draft(room: &str, payload: &str) -> Draft {
-    Draft {
-        room: name(room),
-        event: name("message"),
-        payload: Bytes::copy_from_slice(payload.as_bytes()),
-        from: None,
-        user: None,
-        id: None,
-        origin: 0,
-        timestamp: 0,
-    }
+    Draft::new(name(room), name("message"), Bytes::copy_from_slice(payload.as_bytes()), 0)
 }
 
 /// Ends what would otherwise hang for ever.
@@ -74,9 +65,13 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn start(config: HubConfig, store: Option<Arc<dyn Log>>, bus: Option<Arc<dyn Bus>>) -> Self {
+        Self::on(config, Backends { store, bus, ..Backends::default() })
+    }
+
+    pub(crate) fn on(config: HubConfig, backends: Backends) -> Self {
         let encoders =
             Encoders::new(vec![Box::new(told), Box::new(|message, _| [b"#", &*line(message)].concat().into())]);
-        let (hub, shards) = Hub::new(config, encoders, Backends { store, bus, ..Backends::default() });
+        let (hub, shards) = Hub::new(config, encoders, backends);
         let mut tasks = JoinSet::new();
         let handles = shards.iter().map(|shard| shard.handle().clone()).collect();
         for shard in shards {

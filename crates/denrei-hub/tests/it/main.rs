@@ -14,6 +14,7 @@ mod outbox;
 mod shard;
 mod signals;
 mod simulation;
+mod spans;
 mod statistics;
 mod trace;
 mod world;

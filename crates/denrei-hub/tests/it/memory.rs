@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use denrei_hub::{
-    Appended, Class, Classes, Draft, Epoch, Keep, Log, LogError, MemoryLimits, MemoryLog, Page, Position, Seq, Span,
+    Appended, Class, Classes, Draft, Epoch, Extent, Keep, Log, LogError, MemoryLimits, MemoryLog, Page, Position, Seq,
     Window,
 };
 
@@ -19,7 +19,7 @@ async fn a_room_keeps_so_many_messages() {
     for _ in 0..5 {
         append(&log, draft("r", "null")).unwrap();
     }
-    let page = read(&log, Span::After(Seq::ZERO, 10)).await;
+    let page = read(&log, Extent::After(Seq::ZERO, 10)).await;
     assert_eq!((numbers(&page), page.first, page.head), (vec![3, 4, 5], Seq(3), Seq(5)));
 }
 
@@ -29,7 +29,7 @@ async fn a_room_keeps_so_many_bytes() {
     for _ in 0..5 {
         append(&log, draft("r", "null")).unwrap();
     }
-    assert_eq!(numbers(&read(&log, Span::Newest(10)).await), [4, 5]);
+    assert_eq!(numbers(&read(&log, Extent::Newest(10)).await), [4, 5]);
 }
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn a_message_larger_than_the_window_is_kept_alone() {
     let log = log(Window { bytes: WEIGHT, ..Window::default() });
     append(&log, draft("r", "null")).unwrap();
     append(&log, Draft { payload: vec![b'1'; 4096].into(), ..draft("r", "") }).unwrap();
-    assert_eq!(numbers(&read(&log, Span::Newest(10)).await), [2], "what was accepted can be read");
+    assert_eq!(numbers(&read(&log, Extent::Newest(10)).await), [2], "what was accepted can be read");
 }
 
 #[tokio::test]
@@ -45,12 +45,12 @@ async fn a_room_keeps_messages_for_so_long() {
     let log = log(Window { age: Duration::from_millis(5), ..Window::default() });
     append(&log, draft("r", "null")).unwrap();
     within(async {
-        while !numbers(&read(&log, Span::Newest(10)).await).is_empty() {
+        while !numbers(&read(&log, Extent::Newest(10)).await).is_empty() {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    let page = read(&log, Span::After(Seq::ZERO, 10)).await;
+    let page = read(&log, Extent::After(Seq::ZERO, 10)).await;
     assert_eq!((page.first, page.head), (Seq(2), Seq(1)), "the number is used, the message is gone");
     assert_eq!(append(&log, draft("r", "null")).unwrap().message.seq, Seq(2));
 }
@@ -61,10 +61,10 @@ async fn a_reader_from_before_the_window_is_told_the_first_number() {
     for _ in 0..6 {
         append(&log, draft("r", "null")).unwrap();
     }
-    let page = read(&log, Span::After(Seq(1), 10)).await;
+    let page = read(&log, Extent::After(Seq(1), 10)).await;
     assert!(page.first > Seq(2), "number 2 is missing, and the page says so");
     assert_eq!(numbers(&page), [5, 6]);
-    assert_eq!(numbers(&read(&log, Span::After(Seq(5), 10)).await), [6]);
+    assert_eq!(numbers(&read(&log, Extent::After(Seq(5), 10)).await), [6]);
 }
 
 #[test]
@@ -138,10 +138,10 @@ async fn a_room_that_keeps_nothing_makes_place_for_another_at_once() {
     let log = two_rooms();
     append(&log, draft("r", "null")).unwrap();
     for empty in 0..9 {
-        log.read(&name(&format!("empty-{empty}")), Span::Newest(1)).await.unwrap();
+        log.read(&name(&format!("empty-{empty}")), Extent::Newest(1)).await.unwrap();
     }
     append(&log, draft("a", "null")).unwrap();
-    assert_eq!(numbers(&read(&log, Span::Newest(1)).await), [1], "a flood of names costs no messages");
+    assert_eq!(numbers(&read(&log, Extent::Newest(1)).await), [1], "a flood of names costs no messages");
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn a_room_too_many_takes_the_place_of_the_one_that_was_used_the_longest_ti
     append(&log, draft("a", "null")).unwrap();
     let before = epoch(&log).await;
     append(&log, draft("b", "null")).unwrap();
-    let a = log.read(&name("a"), Span::Newest(9)).await.unwrap();
+    let a = log.read(&name("a"), Extent::Newest(9)).await.unwrap();
     assert_eq!(numbers(&a), [1, 2], "it was used later");
     assert_ne!(epoch(&log).await, before, "whoever has a position in the other is told");
 }
@@ -163,7 +163,7 @@ async fn rooms_that_are_held_do_not_make_place() {
     append(&log, draft("r", "null")).unwrap();
     let holds = [log.hold(&name("r")), log.hold(&name("a"))];
     assert!(matches!(append(&log, draft("b", "null")), Err(LogError::Full(_))));
-    assert!(matches!(log.read(&name("b"), Span::Newest(1)).await, Err(LogError::Full(_))));
+    assert!(matches!(log.read(&name("b"), Extent::Newest(1)).await, Err(LogError::Full(_))));
     assert!(log.hold(&name("b")).is_none());
     assert_eq!(append(&log, draft("r", "null")).unwrap().message.seq, Seq(2), "known rooms go on");
     drop(holds);
@@ -178,8 +178,8 @@ async fn bytes_past_the_limit_shorten_the_room_that_asks() {
     for _ in 0..5 {
         append(&log, draft("r", "null")).unwrap();
     }
-    assert_eq!(numbers(&read(&log, Span::Newest(10)).await), [3, 4, 5]);
-    let other = log.read(&name("other"), Span::Newest(10)).await.unwrap();
+    assert_eq!(numbers(&read(&log, Extent::Newest(10)).await), [3, 4, 5]);
+    let other = log.read(&name("other"), Extent::Newest(10)).await.unwrap();
     assert_eq!(numbers(&other), [1], "other rooms are left alone");
 }
 
@@ -192,7 +192,7 @@ async fn a_message_that_does_not_fit_is_refused_and_costs_nothing() {
     append(&log, draft("r", "null")).unwrap();
     let large = Draft { payload: vec![b'1'; 2 * WEIGHT].into(), ..draft("r", "") };
     assert!(matches!(append(&log, large), Err(LogError::Full(_))));
-    assert_eq!(numbers(&read(&log, Span::Newest(10)).await), [1], "the room has lost nothing");
+    assert_eq!(numbers(&read(&log, Extent::Newest(10)).await), [1], "the room has lost nothing");
     assert_eq!(append(&log, draft("r", "null")).unwrap().message.seq, Seq(2), "and no number");
 }
 
@@ -229,8 +229,8 @@ fn append(log: &MemoryLog, draft: Draft) -> Result<Appended, LogError> {
     answer.lock().unwrap().take().unwrap()
 }
 
-async fn read(log: &MemoryLog, span: Span) -> Page {
-    log.read(&name("r"), span).await.unwrap()
+async fn read(log: &MemoryLog, extent: Extent) -> Page {
+    log.read(&name("r"), extent).await.unwrap()
 }
 
 async fn epoch(log: &MemoryLog) -> Epoch {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use denrei_hub::order::Order;
-use denrei_hub::{Bus, BusError, Draft, HubConfig, Inbound, LocalBus, LocalNode, Log, Position, Seq, Span, Subject};
+use denrei_hub::{Bus, BusError, Draft, Extent, HubConfig, Inbound, LocalBus, LocalNode, Log, Position, Seq, Subject};
 
 use crate::harness::{Connecting, Connection, Node, draft, name, until};
 use crate::world::{NodeLog, Weather, World};
@@ -138,7 +138,7 @@ async fn a_waiter_is_told_when_the_log_begins_another_life() {
     world.commit(draft(ROOM, "new"));
     let told = tokio::time::timeout(Duration::from_secs(10), watch.next()).await;
     assert!(told.expect("it is told").is_none(), "what comes next must be read from the log");
-    let page = node.hub.read(&name(ROOM), Span::After(Seq::ZERO, 10)).await.unwrap();
+    let page = node.hub.read(&name(ROOM), Extent::After(Seq::ZERO, 10)).await.unwrap();
     assert_eq!(page.messages.len(), 1);
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use denrei_hub::{
-    Bus, Dialect, Draft, HubConfig, LocalBus, Log, MemoryLimits, MemoryLog, Message, Name, Position, Seq, Span,
+    Bus, Dialect, Draft, Extent, HubConfig, LocalBus, Log, MemoryLimits, MemoryLog, Message, Name, Position, Seq,
 };
 
 use crate::harness::{Connecting, Node, draft, name, until, within};
@@ -37,7 +37,7 @@ async fn a_signal_reaches_those_who_read_now_in_its_turn_and_is_kept_nowhere() {
     assert_eq!(payloads(sender.told.lines()), ["one", "two", "end"]);
     let signal = reader.told.lines().into_iter().find(|line| line.ends_with("|signal")).expect("it was told");
     assert_eq!(signal, "live:room|none|0|signal");
-    let page = within(node.hub.read(&name(ROOM), Span::After(Seq::ZERO, 10))).await.expect("a page");
+    let page = within(node.hub.read(&name(ROOM), Extent::After(Seq::ZERO, 10))).await.expect("a page");
     assert_eq!((page.messages.len(), last.seq), (3, Seq(3)));
     // Who comes later is told nothing of it.
     let late = node.connect(Connecting::as_client("late"));

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use denrei_hub::{Bus, Draft, Hub, HubConfig, Log, Outbox, OutboxLimits, Position, RoomName, Seq, Span, random_token};
+use denrei_hub::{
+    Bus, Draft, Extent, Hub, HubConfig, Log, Outbox, OutboxLimits, Position, RoomName, Seq, random_token,
+};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -282,14 +284,14 @@ impl Poller {
     async fn poll(&self, world: &World, hub: &Hub, room: &RoomName) -> bool {
         let place = self.view.lock().unwrap().place.clone();
         let after = place.as_ref().map_or(Seq::ZERO, |place| place.seq);
-        let Ok(mut page) = hub.read(room, Span::After(after, 20)).await else { return true };
+        let Ok(mut page) = hub.read(room, Extent::After(after, 20)).await else { return true };
         let joined = Position { epoch: page.epoch.clone(), seq: Seq::ZERO };
         let Some(place) = place else {
             self.see(world, room, &Event::Joined { place: joined, client: String::new() });
             return true;
         };
         if page.epoch != place.epoch {
-            let Ok(whole) = hub.read(room, Span::After(Seq::ZERO, 20)).await else { return true };
+            let Ok(whole) = hub.read(room, Extent::After(Seq::ZERO, 20)).await else { return true };
             page = whole;
         }
         let strange = page.epoch != place.epoch;

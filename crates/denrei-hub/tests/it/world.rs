@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use denrei_hub::{
-    Appended, Bus, BusError, Done, Draft, Epoch, Inbound, Log, LogError, Message, Name, Page, Position, Reading,
-    RoomName, Seq, Span, Subject,
+    Appended, Bus, BusError, Done, Draft, Epoch, Extent, Inbound, Log, LogError, Message, Name, Page, Position,
+    Reading, RoomName, Seq, Subject,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -198,12 +198,12 @@ impl State {
         Appended { message: Arc::new(draft.assigned(place)), duplicate: false }
     }
 
-    fn page(&mut self, room: &RoomName, span: Span) -> Page {
+    fn page(&mut self, room: &RoomName, extent: Extent) -> Page {
         let epoch = self.epoch.clone();
         let room = self.room(room);
-        let (skip, take) = match span {
-            Span::After(after, limit) => (room.kept.iter().filter(|message| message.seq <= after).count(), limit),
-            Span::Newest(limit) => (room.kept.len().saturating_sub(limit), limit),
+        let (skip, take) = match extent {
+            Extent::After(after, limit) => (room.kept.iter().filter(|message| message.seq <= after).count(), limit),
+            Extent::Newest(limit) => (room.kept.len().saturating_sub(limit), limit),
         };
         let messages = room.kept.iter().skip(skip).take(take).cloned().collect();
         let head = Seq(room.head);
@@ -289,7 +289,7 @@ impl Log for NodeLog {
         self.wake.notify_one();
     }
 
-    fn read(&self, room: &RoomName, span: Span) -> Reading<Page> {
+    fn read(&self, room: &RoomName, extent: Extent) -> Reading<Page> {
         let (world, room) = (self.world.clone(), room.clone());
         Box::pin(async move {
             world.nap(|weather| weather.read).await;
@@ -297,7 +297,7 @@ impl Log for NodeLog {
             let page = {
                 let mut state = world.lock();
                 state.readings += 1;
-                state.page(&room, span)
+                state.page(&room, extent)
             };
             world.nap(|weather| weather.reply).await;
             Ok(page)
@@ -311,7 +311,7 @@ impl Log for NodeLog {
             world.fails()?;
             let heads = {
                 let mut state = world.lock();
-                rooms.iter().map(|room| state.page(room, Span::Newest(0)).position()).collect()
+                rooms.iter().map(|room| state.page(room, Extent::Newest(0)).position()).collect()
             };
             world.nap(|weather| weather.reply).await;
             Ok(heads)

@@ -12,6 +12,7 @@ fn config(text: &str) -> Result<Config, String> {
     observing::metrics(std::mem::take(&mut file.metrics), None, &mut config.metrics)?;
     let logging = observing::log(&Options::default(), std::mem::take(&mut file.log))?;
     assert!(text != file::DEFAULTS || logging == observing::log(&Options::default(), file::Log::default())?);
+    opentelemetry::resolve(std::mem::take(&mut file.opentelemetry), |_| None, &mut config.spans)?;
     files::apply(&mut file.files, &mut config.files)?;
     apply(file, &mut config)?;
     Ok(config)
@@ -132,6 +133,7 @@ fn unknown_settings_and_impossible_values_are_errors_that_name_the_setting() {
         ("[metrics]\ntoken = \"short\"", "metrics.token"),
         ("[metrics]\nlisten = \"0.0.0.0:9090\"", "metrics.token"),
         ("[metrics]\nevents = [\"\"]", "metrics.events"),
+        ("[opentelemetry]\nsample = -0.1", "opentelemetry.sample"),
         ("[log]\nlevel = \"denrei=loud\"", "log.level"),
         ("[log]\nformat = \"xml\"", "xml"),
         ("[classes.x]\nkeep = \"disk\"", "disk"),

@@ -53,6 +53,22 @@ pub(super) async fn bus(report: &mut Report, settings: &Settings) {
     }
 }
 
+/// Whether anybody listens where spans are sent.
+pub(super) async fn collector(report: &mut Report, settings: &Settings) {
+    let Some(collector) = &settings.collector else { return };
+    let Ok(address) = collector.address.parse::<http::Uri>() else { return };
+    let host = address.host().unwrap_or_default().trim_matches(['[', ']']);
+    let port = address.port_u16().unwrap_or(if address.scheme_str() == Some("https") { 443 } else { 80 });
+    let place = format!("{host}:{port}");
+    let asking = timeout(PATIENCE, TcpStream::connect((host, port)));
+    let advice = "start the collector, or correct its address: until then spans are dropped, and nothing else happens";
+    match asking.await {
+        Ok(Ok(_)) => report.ok("opentelemetry", format!("a collector listens at {place}")),
+        Ok(Err(error)) => report.warn("opentelemetry", format!("{place}: {error}"), advice),
+        Err(_) => report.warn("opentelemetry", format!("{place} does not answer"), advice),
+    }
+}
+
 fn redis(report: &mut Report, version: &str, most_memory: u64, policy: &str, appends: bool) {
     let finding =
         format!("Redis {version}, RESP3, {}", if appends { "appends to a file" } else { "forgets when it ends" });

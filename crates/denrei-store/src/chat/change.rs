@@ -213,14 +213,11 @@ impl Work<'_, '_> {
     /// Appends an event that tells of the change.
     pub(super) fn tell(&mut self, event: &str, payload: impl Into<Bytes>) -> Result<u64, Fault> {
         let draft = Draft {
-            room: self.log.clone(),
-            event: Name::parse(event).expect("a word is a name"),
-            payload: payload.into(),
             from: self.by.client.clone(),
             user: self.by.user.clone(),
-            id: None,
             origin: self.by.origin,
-            timestamp: self.now,
+            trail: self.by.trail.clone(),
+            ..Draft::new(self.log.clone(), Name::parse(event).expect("a word is a name"), payload.into(), self.now)
         };
         let event = self.group.give(draft)?;
         let seq = event.seq.0;

@@ -12,6 +12,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use denrei_hub::span::Trail;
 use denrei_hub::{ClientId, LogError, Name, RoomName};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -35,7 +36,7 @@ pub use marks::{Mark, Marked, Marks, What};
 pub(crate) use messages::forget;
 pub(crate) use profile::Profiling;
 pub use profile::{Profile, Seen};
-pub use queries::{Ban, Page, Part, Receipt, Receipts, Recent, Span};
+pub use queries::{Ban, Extent, Page, Part, Receipt, Receipts, Recent};
 pub(crate) use send::Sending;
 pub use send::{NewMessage, Sent};
 pub use sync::{Followed, Synced, Wanted};
@@ -53,6 +54,8 @@ pub struct Actor {
     pub origin: u64,
     /// May do what an owner may, in every room.
     pub admin: bool,
+    /// See [`denrei_hub::Draft::trail`].
+    pub trail: Option<Box<Trail>>,
 }
 
 impl Actor {

@@ -13,7 +13,7 @@ const PAGE_BYTES: usize = 1 << 20;
 
 /// Which messages to read. Numbers are messages'.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Span {
+pub enum Extent {
     /// The newest.
     Newest,
     /// Those that follow one, oldest first.
@@ -194,7 +194,7 @@ pub(crate) fn history(
     transaction: &Transaction<'_>,
     log: &RoomName,
     row: i64,
-    span: Span,
+    extent: Extent,
     thread: Option<u64>,
     limit: usize,
 ) -> Result<Page, Fault> {
@@ -204,11 +204,11 @@ pub(crate) fn history(
         .first(sql, &[Value::Integer(row)], |row| Ok((row.number(0)?, row.number(1)?, row.text(2)?.into())))?;
     let (sequence, seq, epoch) = state.ok_or_else(|| Fault::Operation("the room has gone".into()))?;
     let read = |from: Direction, limit: usize| read(transaction, log, row, thread, from, limit);
-    let mut messages = match span {
-        Span::Newest => read(Direction::Before(u64::MAX), limit)?,
-        Span::Before(before) => read(Direction::Before(before), limit)?,
-        Span::After(after) => read(Direction::After(after), limit)?,
-        Span::Around(middle) => {
+    let mut messages = match extent {
+        Extent::Newest => read(Direction::Before(u64::MAX), limit)?,
+        Extent::Before(before) => read(Direction::Before(before), limit)?,
+        Extent::After(after) => read(Direction::After(after), limit)?,
+        Extent::Around(middle) => {
             let mut before = read(Direction::Before(middle), limit / 2)?;
             before.extend(read(Direction::After(middle.saturating_sub(1)), limit - before.len())?);
             before
@@ -216,15 +216,15 @@ pub(crate) fn history(
     };
     rows::react(transaction, row, thread, &mut messages)?;
     let beyond = |from: Direction| self::read(transaction, log, row, thread, from, 1).map(|found| !found.is_empty());
-    let (has_before, has_after) = match (messages.first(), messages.last(), span) {
+    let (has_before, has_after) = match (messages.first(), messages.last(), extent) {
         (Some(first), Some(last), _) => {
             (beyond(Direction::Before(first.sequence))?, beyond(Direction::After(last.sequence))?)
         }
-        (.., Span::Newest) => (false, false),
-        (.., Span::Before(before) | Span::Around(before)) => {
+        (.., Extent::Newest) => (false, false),
+        (.., Extent::Before(before) | Extent::Around(before)) => {
             (false, beyond(Direction::After(before.saturating_sub(1)))?)
         }
-        (.., Span::After(after)) => (beyond(Direction::Before(after.saturating_add(1)))?, false),
+        (.., Extent::After(after)) => (beyond(Direction::Before(after.saturating_add(1)))?, false),
     };
     Ok(Page { messages, epoch, seq, sequence, has_before, has_after })
 }

@@ -61,14 +61,17 @@ pub(crate) struct Sending {
 impl Sending {
     pub(crate) fn new(message: NewMessage, told: Told<Sent>) -> Self {
         let draft = Draft {
-            room: message.room.clone(),
-            event: Name::parse("message").expect("a word is a name"),
-            payload: bytes::Bytes::new(),
             from: message.by.client.clone(),
             user: message.by.user.clone(),
             id: message.id.clone(),
             origin: message.by.origin,
-            timestamp: message.at_ms,
+            trail: message.by.trail.clone(),
+            ..Draft::new(
+                message.room.clone(),
+                Name::parse("message").expect("a word is a name"),
+                bytes::Bytes::new(),
+                message.at_ms,
+            )
         };
         Self { message, draft, outcome: None, told }
     }

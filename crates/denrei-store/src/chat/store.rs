@@ -2,7 +2,7 @@
 
 use denrei_hub::{LogError, Name, Reading, RoomName};
 
-use super::queries::{self, Ban, Page, Part, Receipts, Recent, Span};
+use super::queries::{self, Ban, Extent, Page, Part, Receipts, Recent};
 use super::sync::{self, Synced, Wanted};
 use super::{
     Actor, Change, Changed, Changing, Mark, Marking, Marks, Member, Message, NewMessage, Profile, Profiling, Refused,
@@ -84,13 +84,13 @@ impl Store {
         room: &RoomName,
         by: &Actor,
         now_ms: u64,
-        span: Span,
+        extent: Extent,
         thread: Option<u64>,
         limit: usize,
     ) -> Asking<Page> {
         let log = room.clone();
         self.look(room, by, now_ms, move |transaction, row, _| {
-            queries::history(transaction, &log, row, span, thread, limit)
+            queries::history(transaction, &log, row, extent, thread, limit)
         })
     }
 

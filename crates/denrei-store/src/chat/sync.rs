@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use denrei_hub::{Position, RoomName, Seq};
 
-use super::queries::{self, Page, Span};
+use super::queries::{self, Extent, Page};
 use super::{Actor, Room, room_id, rows};
 use crate::events;
 use crate::sql::{Fault, Transaction, Value};
@@ -96,7 +96,7 @@ fn follow(
     {
         return Ok(Followed::Events(events));
     }
-    Ok(Followed::Page(queries::history(transaction, log, room.row, Span::Newest, None, limit)?))
+    Ok(Followed::Page(queries::history(transaction, log, room.row, Extent::Newest, None, limit)?))
 }
 
 /// All that followed a place, unless some of it is not kept any more or it is too large for a page.
@@ -106,7 +106,7 @@ fn all_after(
     after: Seq,
     head: u64,
 ) -> Result<Option<Vec<Arc<denrei_hub::Message>>>, Fault> {
-    let page = events::page(transaction, log, denrei_hub::Span::After(after, (head - after.0) as usize))?;
+    let page = events::page(transaction, log, denrei_hub::Extent::After(after, (head - after.0) as usize))?;
     let is_whole = page.messages.len() as u64 == head - after.0 && page.first <= after.next();
     Ok(is_whole.then_some(page.messages))
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use denrei_hub::{Appended, Draft, LogError, Name, Seq, Span};
+use denrei_hub::{Appended, Draft, Extent, LogError, Name, Seq};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -203,7 +203,7 @@ impl Bench {
     fn kept(&self) -> Vec<String> {
         let mut connection = self.desk.database.reader().unwrap();
         let transaction = Transaction::read(&mut connection).unwrap();
-        let page = events::page(&transaction, &name("feed:a"), Span::After(Seq::ZERO, 100)).unwrap();
+        let page = events::page(&transaction, &name("feed:a"), Extent::After(Seq::ZERO, 100)).unwrap();
         page.messages.iter().map(|message| String::from_utf8(message.payload.to_vec()).unwrap()).collect()
     }
 
@@ -247,16 +247,7 @@ fn make(beneath: Beneath) -> (TempDir, Arc<Desk>, Writer) {
 }
 
 fn draft(payload: &'static str) -> Draft {
-    Draft {
-        room: name("feed:a"),
-        event: name("message"),
-        payload: payload.into(),
-        from: None,
-        user: None,
-        id: None,
-        origin: 0,
-        timestamp: 1,
-    }
+    Draft::new(name("feed:a"), name("message"), payload.into(), 1)
 }
 
 fn name(text: &str) -> Name {

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
-use denrei_hub::{Log, LogError, Seq, Span};
+use denrei_hub::{Extent, Log, LogError, Seq};
 use denrei_store::{Store, StoreConfig};
 
 use crate::harness::{Place, append, draft, name, next, on_both, read, submit, try_append};
@@ -82,7 +82,7 @@ fn the_wal_stays_short_although_somebody_reads_at_every_moment() {
         for _ in 0..4 {
             scope.spawn(|| {
                 while !ended.load(Ordering::Relaxed) {
-                    read(&store, &name("feed:a"), Span::Newest(10));
+                    read(&store, &name("feed:a"), Extent::Newest(10));
                 }
             });
         }

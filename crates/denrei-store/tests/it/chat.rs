@@ -6,8 +6,8 @@ use std::time::Duration;
 use denrei_hub::{LogError, Message as Event, Name, Position, Retained, Seq};
 use denrei_store::Store;
 use denrei_store::chat::{
-    Actor, Answer, Change, Changed, Followed, Mark, Marked, Message, MessageKind, NewMessage, Outcome, Page, Profile,
-    Refused, Role, Room, RoomKind, Sent, Span, Wanted, What,
+    Actor, Answer, Change, Changed, Extent, Followed, Mark, Marked, Message, MessageKind, NewMessage, Outcome, Page,
+    Profile, Refused, Role, Room, RoomKind, Sent, Wanted, What,
 };
 use serde_json::Value;
 
@@ -117,8 +117,8 @@ impl Chat {
         json(&self.try_send(self.message(room, by, content)).unwrap().event)
     }
 
-    fn history(&self, room: &str, by: &Actor, span: Span, limit: usize) -> Page {
-        wait(self.store.history(&log(room), by, self.now, span, None, limit)).unwrap().unwrap()
+    fn history(&self, room: &str, by: &Actor, extent: Extent, limit: usize) -> Page {
+        wait(self.store.history(&log(room), by, self.now, extent, None, limit)).unwrap().unwrap()
     }
 
     fn see(&self, room: &str, by: &Actor) -> Room {
@@ -343,7 +343,7 @@ fn an_edit_keeps_the_number_and_a_deletion_takes_the_content_out_of_the_log(plac
     let changes: Vec<_> = changes.iter().map(|told| told["change"].as_str()).collect();
     assert_eq!(changes, [None, Some("deleted"), Some("deleted")]);
     assert_eq!(chat.send("r", &user("bob"), "next")["sequence"], 2);
-    let page = chat.history("r", &user("bob"), Span::Newest, 10);
+    let page = chat.history("r", &user("bob"), Extent::Newest, 10);
     assert_eq!((sequences(&page.messages), &*page.messages[0].content), (vec![1, 2], ""));
     assert_eq!(chat.see("r", &user("alice")).own.unwrap().mentions, 0);
 }
@@ -366,7 +366,7 @@ fn threads_have_one_level_and_count_their_answers(place: &Place) {
     assert!(matches!(answer("c", Some(99), None), Err(Refused::Missing(_))));
     chat.send("r", &user("alice"), "between");
     let thread =
-        wait(chat.store.history(&log("r"), &user("bob"), chat.now, Span::Newest, Some(1), 10)).unwrap().unwrap();
+        wait(chat.store.history(&log("r"), &user("bob"), chat.now, Extent::Newest, Some(1), 10)).unwrap().unwrap();
     assert_eq!((sequences(&thread.messages), thread.has_before), (vec![2, 3], false));
     let root = wait(chat.store.chat_message(&log("r"), &user("bob"), chat.now, 1)).unwrap().unwrap().unwrap();
     assert_eq!(root.thread.unwrap().replies, 2);
@@ -389,7 +389,7 @@ fn reactions_are_summed(place: &Place) {
     assert_eq!(told, expected);
     react("bob", "🎉", true).unwrap();
     react("alice", "👍", false).unwrap();
-    let page = chat.history("r", &user("bob"), Span::Newest, 10);
+    let page = chat.history("r", &user("bob"), Extent::Newest, 10);
     let sums: Vec<_> = page.messages[0].reactions.iter().map(|reaction| (&*reaction.emoji, reaction.count)).collect();
     assert_eq!(sums.len(), 2);
     assert!(sums.contains(&("👍", 1)) && sums.contains(&("🎉", 1)));
@@ -445,7 +445,7 @@ fn what_is_unread_is_a_subtraction(place: &Place) {
 fn history_is_read_in_every_direction(place: &Place) {
     let chat = Chat::open(place);
     chat.make("r", "alice", &[]);
-    let empty = chat.history("r", &user("alice"), Span::Newest, 3);
+    let empty = chat.history("r", &user("alice"), Extent::Newest, 3);
     assert_eq!(
         (empty.messages.len(), empty.sequence, empty.seq, empty.has_before, empty.has_after),
         (0, 0, 1, false, false)
@@ -453,29 +453,29 @@ fn history_is_read_in_every_direction(place: &Place) {
     for n in 1..=10 {
         chat.send("r", &user("alice"), &format!("m{n}"));
     }
-    let page = |span, limit| {
-        let page = chat.history("r", &user("alice"), span, limit);
+    let page = |extent, limit| {
+        let page = chat.history("r", &user("alice"), extent, limit);
         (sequences(&page.messages), page.has_before, page.has_after)
     };
-    assert_eq!(page(Span::Newest, 3), (vec![8, 9, 10], true, false));
-    assert_eq!(page(Span::After(0), 3), (vec![1, 2, 3], false, true));
-    assert_eq!(page(Span::After(8), 3), (vec![9, 10], true, false));
-    assert_eq!(page(Span::After(10), 3), (vec![], true, false));
-    assert_eq!(page(Span::Before(4), 2), (vec![2, 3], true, true));
-    assert_eq!(page(Span::Before(3), 5), (vec![1, 2], false, true));
-    assert_eq!(page(Span::Before(1), 5), (vec![], false, true));
-    assert_eq!(page(Span::Around(5), 4), (vec![3, 4, 5, 6], true, true));
-    assert_eq!(page(Span::Around(1), 4), (vec![1, 2, 3, 4], false, true));
-    assert_eq!(page(Span::Newest, 100), ((1..=10).collect(), false, false));
-    let last = chat.history("r", &user("alice"), Span::Newest, 3);
+    assert_eq!(page(Extent::Newest, 3), (vec![8, 9, 10], true, false));
+    assert_eq!(page(Extent::After(0), 3), (vec![1, 2, 3], false, true));
+    assert_eq!(page(Extent::After(8), 3), (vec![9, 10], true, false));
+    assert_eq!(page(Extent::After(10), 3), (vec![], true, false));
+    assert_eq!(page(Extent::Before(4), 2), (vec![2, 3], true, true));
+    assert_eq!(page(Extent::Before(3), 5), (vec![1, 2], false, true));
+    assert_eq!(page(Extent::Before(1), 5), (vec![], false, true));
+    assert_eq!(page(Extent::Around(5), 4), (vec![3, 4, 5, 6], true, true));
+    assert_eq!(page(Extent::Around(1), 4), (vec![1, 2, 3, 4], false, true));
+    assert_eq!(page(Extent::Newest, 100), ((1..=10).collect(), false, false));
+    let last = chat.history("r", &user("alice"), Extent::Newest, 3);
     assert_eq!((last.sequence, last.seq), (10, 11));
     // A page ends before it becomes too large.
     chat.make("large", "alice", &[]);
     for _ in 0..3 {
         chat.send("large", &user("alice"), &"x".repeat(600_000));
     }
-    assert_eq!(sequences(&chat.history("large", &user("alice"), Span::Newest, 3).messages), [3]);
-    assert_eq!(sequences(&chat.history("large", &user("alice"), Span::After(0), 3).messages), [1]);
+    assert_eq!(sequences(&chat.history("large", &user("alice"), Extent::Newest, 3).messages), [3]);
+    assert_eq!(sequences(&chat.history("large", &user("alice"), Extent::After(0), 3).messages), [1]);
 }
 
 fn a_direct_room_is_of_two_users(place: &Place) {
@@ -549,7 +549,7 @@ fn a_message_goes_with_its_event(place: &Place) {
     chat.send("r", &user("alice"), "new");
     let gone = wait(denrei_hub::Log::trim(&chat.store, Retained::Class("chat".into()), chat.now)).unwrap();
     assert_eq!(gone, 4);
-    let page = chat.history("r", &user("bob"), Span::Newest, 10);
+    let page = chat.history("r", &user("bob"), Extent::Newest, 10);
     assert_eq!((sequences(&page.messages), page.has_before), (vec![2], false));
     assert_eq!(chat.see("r", &user("bob")).own.unwrap().mentions, 0);
     // Its id is free again, its number is not.
@@ -617,6 +617,6 @@ fn many_messages_of_many_rooms_in_one_group(place: &Place) {
     }
     assert!(chat.store.statistics().commits < 300, "messages share commits: {:?}", chat.store.statistics());
     let own = chat.see("r0", &user("bob")).own.unwrap();
-    let last = chat.history("r0", &user("bob"), Span::Newest, 1).messages.remove(0);
+    let last = chat.history("r0", &user("bob"), Extent::Newest, 1).messages.remove(0);
     assert_eq!(own.unread == 0, &*last.user_id == "bob");
 }

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use denrei_hub::{Appended, Log, Seq, Span};
+use denrei_hub::{Appended, Extent, Log, Seq};
 
 use crate::harness::{Place, draft, name, on_both, read, read_all, submit, wait};
 
@@ -56,7 +56,7 @@ fn what_an_answer_reports_can_be_read_at_once_from_any_thread(place: &Place) {
                 let mut least = Seq::ZERO;
                 while least < LAST {
                     least = *seen.lock().unwrap();
-                    let page = read(&store, &name("feed:a"), Span::Newest(1));
+                    let page = read(&store, &name("feed:a"), Extent::Newest(1));
                     assert!(page.head >= least, "{} is not older than {least}", page.head);
                     assert_eq!(page.messages.last().map_or(Seq::ZERO, |message| message.seq), page.head);
                     let head = &wait(store.heads(vec![name("feed:a")])).unwrap()[0];
@@ -78,7 +78,7 @@ fn more_reads_than_there_are_places_are_all_answered(place: &Place) {
     crate::harness::append(&store, draft("feed:a", "1"));
     let mut reads = Vec::new();
     for _ in 0..5_000 {
-        reads.push(store.read(&name("feed:a"), Span::Newest(1)));
+        reads.push(store.read(&name("feed:a"), Extent::Newest(1)));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {

@@ -1,4 +1,4 @@
-use denrei_hub::{Draft, Log, Seq, Span};
+use denrei_hub::{Draft, Extent, Log, Seq};
 
 use crate::harness::{Place, append, draft, name, numbers, on_both, read, read_all, submit, wait, with_id};
 
@@ -25,7 +25,7 @@ fn names_may_hold_anything_but_control_characters(place: &Place) {
         };
         assert!(!append(&store, odd.clone()).duplicate, "{text}");
         assert!(append(&store, odd).duplicate, "{text}");
-        let page = read(&store, &name(text), Span::Newest(10));
+        let page = read(&store, &name(text), Extent::Newest(10));
         assert_eq!(numbers(&page), [1], "{text}");
         let message = &page.messages[0];
         assert_eq!(message.room.as_str(), text);
@@ -49,14 +49,14 @@ fn a_payload_may_be_empty_and_need_not_be_text(place: &Place) {
     let store = place.open();
     append(&store, draft("feed:a", ""));
     append(&store, Draft { payload: vec![0, 255, 0].into(), ..draft("feed:a", "") });
-    let page = read(&store, &name("feed:a"), Span::Newest(10));
+    let page = read(&store, &name("feed:a"), Extent::Newest(10));
     assert_eq!((page.messages[0].payload.len(), &page.messages[1].payload[..]), (0, &[0, 255, 0][..]));
 }
 
 fn times_beyond_what_sql_can_hold_become_the_last_one(place: &Place) {
     let store = place.open();
     append(&store, Draft { timestamp: u64::MAX, ..draft("feed:a", "1") });
-    assert_eq!(read(&store, &name("feed:a"), Span::Newest(1)).messages[0].timestamp, i64::MAX as u64);
+    assert_eq!(read(&store, &name("feed:a"), Extent::Newest(1)).messages[0].timestamp, i64::MAX as u64);
 }
 
 fn a_page_ends_before_it_holds_more_than_a_mebibyte_but_is_never_empty(place: &Place) {
@@ -66,13 +66,13 @@ fn a_page_ends_before_it_holds_more_than_a_mebibyte_but_is_never_empty(place: &P
     for payload in [&half, &half, &half, &large, &half, &half, &half] {
         append(&store, draft("feed:a", payload));
     }
-    let page = |span| numbers(&read(&store, &name("feed:a"), span));
-    assert_eq!(page(Span::After(Seq(0), 100)), [1, 2]);
-    assert_eq!(page(Span::After(Seq(2), 100)), [3]);
-    assert_eq!(page(Span::After(Seq(3), 100)), [4], "alone larger than a page");
-    assert_eq!(page(Span::After(Seq(4), 100)), [5, 6]);
-    assert_eq!(page(Span::Newest(100)), [6, 7], "the newest are kept");
-    assert_eq!(page(Span::Newest(1)), [7]);
+    let page = |extent| numbers(&read(&store, &name("feed:a"), extent));
+    assert_eq!(page(Extent::After(Seq(0), 100)), [1, 2]);
+    assert_eq!(page(Extent::After(Seq(2), 100)), [3]);
+    assert_eq!(page(Extent::After(Seq(3), 100)), [4], "alone larger than a page");
+    assert_eq!(page(Extent::After(Seq(4), 100)), [5, 6]);
+    assert_eq!(page(Extent::Newest(100)), [6, 7], "the newest are kept");
+    assert_eq!(page(Extent::Newest(1)), [7]);
     assert_eq!(read_all(&store, "feed:a").len(), 7);
 }
 
@@ -81,12 +81,12 @@ fn spans_at_the_edges_are_answered(place: &Place) {
     for at in 0..3 {
         append(&store, draft("feed:a", &at.to_string()));
     }
-    let page = |span| numbers(&read(&store, &name("feed:a"), span));
-    assert!(page(Span::After(Seq(0), 0)).is_empty());
-    assert!(page(Span::Newest(0)).is_empty());
-    assert_eq!(page(Span::After(Seq(0), usize::MAX)), [1, 2, 3]);
-    assert_eq!(page(Span::Newest(usize::MAX)), [1, 2, 3]);
-    assert!(page(Span::After(Seq(u64::MAX), 10)).is_empty());
+    let page = |extent| numbers(&read(&store, &name("feed:a"), extent));
+    assert!(page(Extent::After(Seq(0), 0)).is_empty());
+    assert!(page(Extent::Newest(0)).is_empty());
+    assert_eq!(page(Extent::After(Seq(0), usize::MAX)), [1, 2, 3]);
+    assert_eq!(page(Extent::Newest(usize::MAX)), [1, 2, 3]);
+    assert!(page(Extent::After(Seq(u64::MAX), 10)).is_empty());
 }
 
 fn a_duplicate_within_one_group_reports_the_first_as_it_was_sent(place: &Place) {

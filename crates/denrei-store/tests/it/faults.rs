@@ -3,7 +3,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use denrei_hub::{Draft, LogError, Seq, Span};
+use denrei_hub::{Draft, Extent, LogError, Seq};
 use denrei_store::{Store, StoreConfig};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -125,7 +125,7 @@ fn refuses_while_the_disk_fails(call: &str) {
         let answer = submit(&store, [draft("feed:b", "lost")]).try_recv();
         assert!(matches!(answer, Ok(Err(LogError::Unavailable(_)))), "in between appends are refused at once");
         assert!(wait(store.check()).is_err());
-        let page = read(&store, &name("feed:a"), Span::After(Seq(0), 1_000));
+        let page = read(&store, &name("feed:a"), Extent::After(Seq(0), 1_000));
         assert_eq!((page.head.0, page.messages.len() as u64), (9 + round, 9 + round), "what is kept can be read");
         // Long enough for an attempt to open it that fails.
         std::thread::sleep(Duration::from_millis(400));

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use denrei_hub::{Appended, Draft, Log, LogError, Name, Page, RoomName, Seq, Span};
+use denrei_hub::{Appended, Draft, Extent, Log, LogError, Name, Page, RoomName, Seq};
 use denrei_store::{PostgresUrl, Store, StoreConfig, StoreError};
 use tempfile::TempDir;
 
@@ -110,24 +110,15 @@ pub(crate) fn append(log: &dyn Log, draft: Draft) -> Appended {
 }
 
 pub(crate) fn draft(room: &str, payload: &str) -> Draft {
-    Draft {
-        room: name(room),
-        event: name("message"),
-        payload: payload.to_owned().into(),
-        from: None,
-        user: None,
-        id: None,
-        origin: 0,
-        timestamp: 1_000,
-    }
+    Draft::new(name(room), name("message"), payload.to_owned().into(), 1_000)
 }
 
 pub(crate) fn with_id(draft: Draft, id: &str) -> Draft {
     Draft { id: Some(name(id)), ..draft }
 }
 
-pub(crate) fn read(log: &dyn Log, room: &RoomName, span: Span) -> Page {
-    wait(log.read(room, span)).unwrap()
+pub(crate) fn read(log: &dyn Log, room: &RoomName, extent: Extent) -> Page {
+    wait(log.read(room, extent)).unwrap()
 }
 
 /// All that is kept of a room, page by page; fails at a hole.
@@ -136,7 +127,7 @@ pub(crate) fn read_all(log: &dyn Log, room: &str) -> Vec<(u64, String)> {
     let mut all: Vec<(u64, String)> = Vec::new();
     let mut after = Seq::ZERO;
     loop {
-        let page = read(log, &room, Span::After(after, 500));
+        let page = read(log, &room, Extent::After(after, 500));
         let Some(last) = page.messages.last() else {
             assert!(all.last().is_none_or(|(seq, _)| *seq == page.head.0), "the last message is the head");
             return all;

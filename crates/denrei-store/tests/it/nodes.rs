@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use denrei_hub::{Appended, Log, Seq, Span};
+use denrei_hub::{Appended, Extent, Log, Seq};
 use denrei_store::{Store, StoreConfig};
 
 use crate::harness::{Place, append, draft, name, read, read_all, submit, wait, with_id};
@@ -83,7 +83,7 @@ fn what_one_store_has_answered_the_other_reads_at_once() {
     for at in 1..=200 {
         let (writer, reader) = (&stores[at % 2], &stores[(at + 1) % 2]);
         append(writer, draft("feed:a", &at.to_string()));
-        assert_eq!(read(reader, &name("feed:a"), Span::Newest(1)).head, Seq(at as u64));
+        assert_eq!(read(reader, &name("feed:a"), Extent::Newest(1)).head, Seq(at as u64));
     }
 }
 
@@ -93,7 +93,7 @@ fn an_epoch_that_one_store_begins_is_that_of_the_other() {
     let stores = [place.open(), place.open()];
     append(&stores[1], draft("feed:a", "1"));
     let epoch = wait(stores[0].change_epoch()).unwrap();
-    assert_eq!(read(&stores[1], &name("feed:a"), Span::Newest(1)).epoch, epoch);
+    assert_eq!(read(&stores[1], &name("feed:a"), Extent::Newest(1)).epoch, epoch);
     assert_eq!(append(&stores[1], draft("feed:a", "2")).message.epoch, epoch);
     assert_eq!(stores[1].epoch(), epoch);
 }

@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use denrei_hub::{Log, LogError, Seq, Span};
+use denrei_hub::{Extent, Log, LogError, Seq};
 use denrei_store::{Store, StoreConfig, StoreError};
 
 use crate::harness::{Place, append, draft, name, next, on_both, read, read_all, submit, try_append, wait, with_id};
@@ -110,7 +110,7 @@ fn a_changed_epoch_is_that_of_old_and_new_messages_and_stays(place: &Place) {
     assert_eq!(store.epoch(), new);
     assert_eq!(append(&store, draft("feed:a", "2")).message.position().to_string(), format!("{new}:2"));
     assert_eq!(append(&store, with_id(draft("feed:a", "1"), "x")).message.epoch, new);
-    let page = read(&store, &name("feed:a"), Span::Newest(10));
+    let page = read(&store, &name("feed:a"), Extent::Newest(10));
     assert_eq!(page.epoch, new);
     assert!(page.messages.iter().all(|message| message.epoch == new));
     drop(store);
@@ -125,7 +125,7 @@ fn closing_waits_for_what_was_handed_in_and_refuses_what_comes_later(place: &Pla
         assert_eq!(answers.try_recv().unwrap().unwrap().message.seq, Seq(at));
     }
     assert!(matches!(try_append(&store, draft("feed:a", "late")), Err(LogError::Unavailable(_))));
-    assert!(matches!(wait(store.read(&name("feed:a"), Span::Newest(1))), Err(LogError::Unavailable(_))));
+    assert!(matches!(wait(store.read(&name("feed:a"), Extent::Newest(1))), Err(LogError::Unavailable(_))));
     assert!(wait(store.check()).is_err());
     store.close();
     drop(store);

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use denrei_hub::{Draft, LogError, Seq, Span};
+use denrei_hub::{Draft, Extent, LogError, Seq};
 use denrei_store::{Store, StoreConfig, StoreError};
 
 use crate::harness::{Place, append, connect, draft, name, next, read_all, submit, try_append, wait, with_id};
@@ -78,7 +78,7 @@ fn while_there_is_no_server_everything_is_refused_at_once() {
     let answer = submit(&store, [draft("feed:a", "lost")]).try_recv();
     assert!(matches!(answer, Ok(Err(LogError::Unavailable(_)))), "nothing is queued meanwhile");
     assert!(wait(store.check()).is_err());
-    let read = || wait(denrei_hub::Log::read(&store, &name("feed:a"), Span::Newest(1)));
+    let read = || wait(denrei_hub::Log::read(&store, &name("feed:a"), Extent::Newest(1)));
     assert!((0..100).all(|_| matches!(read(), Err(LogError::Unavailable(_)))));
     server.run();
     recovers(&store);
@@ -115,7 +115,7 @@ fn a_server_that_does_not_answer_hangs_nobody() {
     append(&store, draft("feed:a", "1"));
     proxy.stall(true);
     assert!(matches!(try_append(&store, with_id(draft("feed:a", "2"), "x")), Err(LogError::Unavailable(_))));
-    assert!(wait(denrei_hub::Log::read(&store, &name("feed:a"), Span::Newest(1))).is_err());
+    assert!(wait(denrei_hub::Log::read(&store, &name("feed:a"), Extent::Newest(1))).is_err());
     let error = connect(&through(&proxy, server, &database), config).unwrap_err();
     assert!(matches!(error, StoreError::Unreachable { .. }), "{error}");
     proxy.stall(false);

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use denrei_hub::{Draft, Log, Retained, Seq, Span};
+use denrei_hub::{Draft, Extent, Log, Retained, Seq};
 use denrei_store::Store;
 
 use crate::harness::{Place, append, draft, name, numbers, on_both, read, submit, wait, with_id};
@@ -21,7 +21,7 @@ fn at(timestamp: u64, draft: Draft) -> Draft {
 }
 
 fn first_and_head(store: &Store, room: &str) -> (u64, u64) {
-    let page = read(store, &name(room), Span::Newest(1));
+    let page = read(store, &name(room), Extent::Newest(1));
     (page.first.0, page.head.0)
 }
 
@@ -35,7 +35,7 @@ fn trimming_lets_go_of_the_oldest_and_pages_say_what_is_first(place: &Place) {
         append(&store, at(time, draft("inbox:alice", "1")));
     }
     assert_eq!(wait(store.trim(class("inbox"), 5)).unwrap(), 4);
-    let page = read(&store, &name("inbox:alice"), Span::After(Seq(0), 3));
+    let page = read(&store, &name("inbox:alice"), Extent::After(Seq(0), 3));
     assert_eq!((page.first, page.head, numbers(&page)), (Seq(5), Seq(10), vec![5, 6, 7]));
     assert_eq!(wait(store.trim(class("inbox"), 5)).unwrap(), 0, "nothing is left to trim");
 }
@@ -46,7 +46,7 @@ fn a_room_of_which_nothing_is_kept_does_not_begin_again(place: &Place) {
         append(&store, at(time, draft("inbox:alice", "1")));
     }
     assert_eq!(wait(store.trim(class("inbox"), u64::MAX)).unwrap(), 3);
-    let page = read(&store, &name("inbox:alice"), Span::After(Seq(0), 10));
+    let page = read(&store, &name("inbox:alice"), Extent::After(Seq(0), 10));
     assert_eq!((page.first, page.head, numbers(&page)), (Seq(4), Seq(3), vec![]));
     drop(store);
     let store = place.open();

@@ -97,16 +97,8 @@ impl Revocations {
     /// Keeps a revocation, then applies it here. Other nodes hear of it by the room.
     pub(crate) async fn add(&self, hub: &Hub, revocation: Revocation) -> Result<(), Refusal> {
         let payload = serde_json::to_vec(&revocation).expect("names and numbers have a form in JSON");
-        let draft = Draft {
-            room: room(),
-            event: Name::parse("revocation").expect("a word is a name"),
-            payload: Bytes::from(payload),
-            from: None,
-            user: None,
-            id: None,
-            origin: 0,
-            timestamp: now_ms(),
-        };
+        let draft =
+            Draft::new(room(), Name::parse("revocation").expect("a word is a name"), Bytes::from(payload), now_ms());
         hub.publish_and_wait(draft).await?;
         self.apply(hub, revocation);
         Ok(())

@@ -49,8 +49,8 @@ impl Chat {
                 list("members", &members, next)
             }
             Ask::Bans(room) => list("bans", &self.store.bans(&room, &actor, now).await??, None),
-            Ask::History { room, span, thread, limit } => {
-                json_of(&self.store.history(&room, &actor, now, span, thread, limit).await??)
+            Ask::History { room, extent, thread, limit } => {
+                json_of(&self.store.history(&room, &actor, now, extent, thread, limit).await??)
             }
             Ask::Message(room, sequence) => {
                 let found = self.store.chat_message(&room, &actor, now, sequence).await??;

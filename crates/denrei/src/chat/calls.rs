@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use denrei_hub::{Name, RoomName};
 use denrei_proto::codes::Code;
-use denrei_store::chat::{Change, MessageKind, NewMessage, Role, RoomKind, Span, Wanted, What, room_id};
+use denrei_store::chat::{Change, Extent, MessageKind, NewMessage, Role, RoomKind, Wanted, What, room_id};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -33,7 +33,7 @@ pub(super) enum Ask {
     Directory { after: i64, limit: usize },
     Members { room: RoomName, after: String, limit: usize },
     Bans(RoomName),
-    History { room: RoomName, span: Span, thread: Option<u64>, limit: usize },
+    History { room: RoomName, extent: Extent, thread: Option<u64>, limit: usize },
     Message(RoomName, u64),
     Receipts(RoomName, u64),
     Mark(RoomName, What, u64),
@@ -473,20 +473,20 @@ impl Asking<'_> {
         let Fields { since, before, around, .. } = self.fields;
         let after =
             self.place()?.map(|place| u64::try_from(place).map_err(|_| invalid("after is a number of a message")));
-        let spans = [
-            since.map(Span::After),
-            after.transpose()?.map(Span::After),
-            before.map(Span::Before),
-            around.map(Span::Around),
+        let extents = [
+            since.map(Extent::After),
+            after.transpose()?.map(Extent::After),
+            before.map(Extent::Before),
+            around.map(Extent::Around),
         ];
-        let mut spans = spans.into_iter().flatten();
-        let span = spans.next().unwrap_or(Span::Newest);
-        if spans.next().is_some() {
+        let mut extents = extents.into_iter().flatten();
+        let extent = extents.next().unwrap_or(Extent::Newest);
+        if extents.next().is_some() {
             return Err(invalid("only one of since, before, after and around can be asked for"));
         }
         let room = self.room()?;
         let thread = self.fields.thread_id.as_deref().map(|id| sequence_of(&room, id)).transpose()?;
-        Ok(Ask::History { room, span, thread, limit: self.limit(50)? })
+        Ok(Ask::History { room, extent, thread, limit: self.limit(50)? })
     }
 
     fn sync(&self) -> Result<Ask, Refusal> {

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use denrei_hub::{
-    Draft, Hub, Listener, Name, Outbox, Outcome, PublishOutcome as Counted, Record, RoomName, Step, Word,
+    Draft, Epoch, Hub, Listener, Name, Outbox, Outcome, Position, PublishOutcome as Counted, Record, RoomName, Seq,
+    Step, Word,
 };
 use denrei_proto::codes::Code;
 use denrei_store::Store;
@@ -24,6 +25,7 @@ use tokio::sync::oneshot;
 use crate::app::{App, now_ms};
 use crate::identity::Identity;
 use crate::refusal::Refusal;
+use crate::spans::Sampler;
 
 mod answers;
 mod calls;
@@ -80,6 +82,7 @@ pub(crate) struct Chat {
     typing: Arc<Typing>,
     news: Arc<News>,
     presence: Presence,
+    sampler: Arc<Sampler>,
 }
 
 /// Who asks something.
@@ -99,6 +102,7 @@ impl Caller<'_> {
             client: self.connection.map(|outbox| outbox.client().clone()),
             origin: self.connection.map_or(0, Outbox::number),
             admin: self.identity.has_role("admin"),
+            trail: None,
         }
     }
 
@@ -110,13 +114,14 @@ impl Caller<'_> {
 }
 
 impl Chat {
-    pub(crate) fn new(store: Arc<Store>, hub: Hub, config: ChatConfig) -> Self {
+    pub(crate) fn new(store: Arc<Store>, hub: Hub, config: ChatConfig, sampler: Arc<Sampler>) -> Self {
         let typing = Arc::new(Typing::new(hub.clone()));
         Self {
             marks: Marks::new(Arc::clone(&store), hub.clone(), config.receipts_members),
             news: Arc::new(News::new(Arc::clone(&store), hub.clone())),
             presence: Presence::new(Arc::clone(&store), hub.clone(), &config),
             typing,
+            sampler,
             store,
             hub,
             config,
@@ -169,10 +174,12 @@ impl Chat {
     }
 
     /// Sends a message; never blocks. Those that one caller sends one after another keep their order in each room.
-    pub(crate) fn send(&self, message: NewMessage, done: impl FnOnce(Result<Sent, Refusal>) + Send + 'static) {
+    pub(crate) fn send(&self, mut message: NewMessage, done: impl FnOnce(Result<Sent, Refusal>) + Send + 'static) {
         let (hub, typing) = (self.hub.clone(), Arc::clone(&self.typing));
         let (room, begun) = (message.room.clone(), Instant::now());
         let noted = self.note(&message);
+        message.by.trail = self.sampler.follow();
+        let span = self.hub.open_span(&room, "message", &mut message.by.trail);
         let told = move |outcome: denrei_store::chat::Outcome<Sent>| {
             let counted = match &outcome {
                 Ok(Ok(Sent { duplicate: false, .. })) => Some(Counted::Taken),
@@ -188,6 +195,10 @@ impl Chat {
             if let Ok(Sent { event, duplicate: false }) = &sent {
                 hub.appended(event);
                 typing.has_sent(event);
+            }
+            if let Some(span) = span {
+                let place = |Sent { event, duplicate }: &Sent| (event.position(), *duplicate);
+                span.close(sent.as_ref().map(place).map_err(|refusal| refusal.code.as_str()));
             }
             if let (Some(noted), Err(refusal)) = (noted, &sent) {
                 hub.tracer().note(Record { outcome: Outcome::Refused, ..*noted }.because(refusal.code.as_str()));
@@ -219,7 +230,9 @@ impl Chat {
     }
 
     /// Makes a change, and hands its events on; shows out who is no member any more.
-    async fn change(&self, room: RoomName, by: Actor, change: Change) -> Result<Changed, Refusal> {
+    async fn change(&self, room: RoomName, mut by: Actor, change: Change) -> Result<Changed, Refusal> {
+        by.trail = self.sampler.follow();
+        let span = self.hub.open_span(&room, "change", &mut by.trail);
         let (tell, told) = oneshot::channel();
         let (hub, news, log) = (self.hub.clone(), Arc::clone(&self.news), room.clone());
         let rewrites = matches!(change, Change::Delete { .. });
@@ -242,6 +255,13 @@ impl Chat {
                 }
                 changed.added.iter().for_each(|user| news.added(log.clone(), user.clone()));
             }
+            if let Some(span) = span {
+                span.close(match &outcome {
+                    Ok(Ok(changed)) => Ok((place(changed), false)),
+                    Ok(Err(refused)) => Err(Refusal::from(refused.clone()).code.as_str()),
+                    Err(_) => Err(Code::Unavailable.as_str()),
+                });
+            }
             // Who asked may have gone; the change has not.
             let _ = tell.send(outcome);
         };
@@ -254,6 +274,12 @@ impl Chat {
     }
 }
 
+/// Where the last event stands that tells of a change; before all numbers when none does.
+fn place(changed: &Changed) -> Position {
+    let unnumbered = || Position { epoch: Epoch::none(), seq: Seq::ZERO };
+    changed.events.last().map_or_else(unnumbered, |event| event.position())
+}
+
 /// Tells a user's own connections.
 fn to_user(hub: &Hub, user: &Name, event: &str, payload: &impl Serialize) {
     // A user's id may be too long to name a room.
@@ -264,16 +290,7 @@ fn to_user(hub: &Hub, user: &Name, event: &str, payload: &impl Serialize) {
 
 /// What the server itself says.
 fn draft(room: RoomName, event: &str, payload: &impl Serialize) -> Draft {
-    Draft {
-        room,
-        event: Name::parse(event).expect("a word is a name"),
-        payload: json_of(payload),
-        from: None,
-        user: None,
-        id: None,
-        origin: 0,
-        timestamp: now_ms(),
-    }
+    Draft::new(room, Name::parse(event).expect("a word is a name"), json_of(payload), now_ms())
 }
 
 fn json_of(value: &impl Serialize) -> Bytes {

@@ -87,16 +87,7 @@ impl Rooms {
             return Err("other programs do not publish to this room".into());
         }
         policy::publishable(&room, event.as_str()).map_err(|refusal| refusal.to_string())?;
-        let draft = Draft {
-            room,
-            event,
-            payload: Bytes::copy_from_slice(said.payload.get().as_bytes()),
-            from: None,
-            user: None,
-            id: None,
-            origin: 0,
-            timestamp: now_ms(),
-        };
+        let draft = Draft::new(room, event, Bytes::copy_from_slice(said.payload.get().as_bytes()), now_ms());
         hub.relieved().await;
         hub.publish_and_wait(draft).await.map(drop).map_err(|error| error.to_string())
     }

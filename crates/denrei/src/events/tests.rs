@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex};
 
-use denrei_hub::{Backends, Encoders, HubConfig, LocalChannels, RoomName, Span};
+use denrei_hub::{Backends, Encoders, Extent, HubConfig, LocalChannels, RoomName};
 use serde_json::{Value, json};
 
 use super::*;
@@ -64,10 +64,10 @@ async fn other_programs_publish_in_rooms_and_hear_them() {
     // Until the node has taken the duty.
     until(async || {
         say("live:prices.eur", json!({ "serverId": "other", "event": "price", "payload": { "eur": 1.5 } })).await;
-        hub.read(&room, Span::Newest(1)).await.unwrap().head.0 > 0
+        hub.read(&room, Extent::Newest(1)).await.unwrap().head.0 > 0
     })
     .await;
-    let page = hub.read(&room, Span::Newest(1)).await.unwrap();
+    let page = hub.read(&room, Extent::Newest(1)).await.unwrap();
     assert_eq!((page.messages[0].event.as_str(), &*page.messages[0].payload), ("price", &br#"{"eur":1.5}"#[..]));
     // What is not for them is not theirs to say.
     for (room, said) in [
@@ -82,19 +82,10 @@ async fn other_programs_publish_in_rooms_and_hear_them() {
     }
     say("live:end", json!({ "payload": 1 })).await;
     let end = RoomName::parse("live:end").unwrap();
-    until(async || hub.read(&end, Span::Newest(1)).await.unwrap().head.0 > 0).await;
-    assert_eq!(hub.read(&RoomName::parse("live:x").unwrap(), Span::Newest(1)).await.unwrap().head.0, 0);
+    until(async || hub.read(&end, Extent::Newest(1)).await.unwrap().head.0 > 0).await;
+    assert_eq!(hub.read(&RoomName::parse("live:x").unwrap(), Extent::Newest(1)).await.unwrap().head.0, 0);
     // And what clients say they hear.
-    let draft = Draft {
-        room: room.clone(),
-        event: denrei_hub::Name::parse("said").unwrap(),
-        payload: "[1]".into(),
-        from: None,
-        user: None,
-        id: None,
-        origin: 0,
-        timestamp: 0,
-    };
+    let draft = Draft::new(room.clone(), denrei_hub::Name::parse("said").unwrap(), "[1]".into(), 0);
     assert!(
         events.gives(&draft) && !events.gives(&Draft { room: RoomName::parse("chat:x").unwrap(), ..draft.clone() })
     );

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
-use denrei_hub::{Dialect, Keep, Message, Page, Position, RoomName, Seq, Span};
+use denrei_hub::{Dialect, Extent, Keep, Message, Page, Position, RoomName, Seq};
 use denrei_proto::codes::Code;
 use http::header::{ACCEPT, ETAG, IF_NONE_MATCH};
 use http::request::Parts;
@@ -203,7 +203,7 @@ async fn find(app: &App, room: &RoomName, query: &Query) -> Result<Found, Refusa
         let mut watch = app.hub.watch(room).await?;
         if app.hub.class(room).keep == Keep::None {
             let waited = tokio::time::timeout_at(deadline, watch.next());
-            let next = app.hub.read(room, Span::Newest(1)).await?.position();
+            let next = app.hub.read(room, Extent::Newest(1)).await?.position();
             let event = tokio::select! {
                 event = waited => event.ok().flatten(),
                 () = app.stopped() => None,
@@ -213,7 +213,7 @@ async fn find(app: &App, room: &RoomName, query: &Query) -> Result<Found, Refusa
         let from = match &since {
             Some(since) => since.clone(),
             // Without a position it waits from now.
-            None => app.hub.read(room, Span::Newest(1)).await?.position(),
+            None => app.hub.read(room, Extent::Newest(1)).await?.position(),
         };
         let found = look(app, room, Some(&from), query.limit).await?;
         if !found.messages.is_empty() || found.gap {
@@ -233,7 +233,7 @@ async fn find(app: &App, room: &RoomName, query: &Query) -> Result<Found, Refusa
 
 async fn look(app: &App, room: &RoomName, since: Option<&Position>, limit: usize) -> Result<Found, Refusal> {
     let Some(since) = since else {
-        let page = app.hub.read(room, Span::Newest(limit)).await?;
+        let page = app.hub.read(room, Extent::Newest(limit)).await?;
         return Ok(Found { next: next(&page, page.head), messages: page.messages, gap: false });
     };
     let page = app.hub.read_after(room, since, limit).await?;
@@ -242,7 +242,7 @@ async fn look(app: &App, room: &RoomName, since: Option<&Position>, limit: usize
     }
     if page.epoch != since.epoch || since.seq > page.head {
         // The place is of another life of the log: what is kept of this one is new.
-        let page = app.hub.read(room, Span::After(page.begin_anew(), limit)).await?;
+        let page = app.hub.read(room, Extent::After(page.begin_anew(), limit)).await?;
         return Ok(Found { next: next(&page, page.head), messages: page.messages, gap: true });
     }
     let gap = page.first > since.seq.next();

@@ -31,7 +31,6 @@ use crate::rates::Asking;
 use crate::refusal::Refusal;
 
 mod download;
-mod form;
 mod range;
 mod source;
 

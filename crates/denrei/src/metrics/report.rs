@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use denrei_hub::span::SpanStatistics;
 use denrei_hub::{BusStatistics, Distribution, HubStatistics, PublishOutcome, PublishStatistics};
 
 use super::text::{Format, Kind, Page};
@@ -23,6 +24,14 @@ pub(crate) fn report(app: &App, format: Format) -> String {
     store(&mut page, app);
     if let Some(bus) = &hub.bus {
         self::bus(&mut page, bus);
+    }
+    if let Some(spans) = app.hub.spans() {
+        let SpanStatistics { ended, exported, failed } = spans.statistics();
+        let help = "Spans for OpenTelemetry: all, and those that the collector took or did not take.";
+        let mut family = page.family("denrei_spans_total", Counter, help);
+        for (outcome, count) in [("ended", ended), ("exported", exported), ("failed", failed)] {
+            family.sample(&[("outcome", outcome)], count);
+        }
     }
     let about = [("version", env!("CARGO_PKG_VERSION"))];
     page.family("denrei_build_info", Gauge, "Which denrei it is.").sample(&about, 1_u64);

@@ -30,40 +30,40 @@ fn window() -> Window {
     Window { events: 1000, age: Duration::from_millis(1000), bytes: 1 << 30 }
 }
 
-fn parts(ring: &Ring, span: Span) -> Vec<(u64, u64, usize)> {
-    ring.outline(LIFE, span).expect("it is known").parts
+fn parts(ring: &Ring, extent: Extent) -> Vec<(u64, u64, usize)> {
+    ring.outline(LIFE, extent).expect("it is known").parts
 }
 
 #[test]
 fn a_page_is_made_of_parts_of_messages() {
     let ring = ring(window(), &[0, 3, 1, 0, 4, 0]);
-    assert_eq!(parts(&ring, Span::After(Seq(0), 100)), [(20, 1, 3), (30, 4, 1), (50, 5, 4)]);
-    assert_eq!(parts(&ring, Span::After(Seq(2), 3)), [(20, 3, 1), (30, 4, 1), (50, 5, 1)]);
-    assert_eq!(parts(&ring, Span::Newest(2)), [(50, 7, 2)]);
-    assert_eq!(parts(&ring, Span::Newest(5)), [(30, 4, 1), (50, 5, 4)]);
-    assert_eq!(parts(&ring, Span::Newest(0)), []);
-    assert_eq!(parts(&ring, Span::After(Seq::LAST, 1)), []);
-    assert_eq!(parts(&ring, Span::After(Seq(u64::MAX), usize::MAX)), []);
+    assert_eq!(parts(&ring, Extent::After(Seq(0), 100)), [(20, 1, 3), (30, 4, 1), (50, 5, 4)]);
+    assert_eq!(parts(&ring, Extent::After(Seq(2), 3)), [(20, 3, 1), (30, 4, 1), (50, 5, 1)]);
+    assert_eq!(parts(&ring, Extent::Newest(2)), [(50, 7, 2)]);
+    assert_eq!(parts(&ring, Extent::Newest(5)), [(30, 4, 1), (50, 5, 4)]);
+    assert_eq!(parts(&ring, Extent::Newest(0)), []);
+    assert_eq!(parts(&ring, Extent::After(Seq::LAST, 1)), []);
+    assert_eq!(parts(&ring, Extent::After(Seq(u64::MAX), usize::MAX)), []);
     assert_eq!((ring.whereabouts(3), ring.whereabouts(5), ring.whereabouts(9)), (Some(20), Some(50), None));
 }
 
 #[test]
 fn what_is_past_the_window_is_let_go() {
     let few = ring(Window { events: 3, ..window() }, &[2, 3, 1]);
-    assert_eq!(parts(&few, Span::After(Seq(0), 100)), [(20, 4, 2), (30, 6, 1)]);
+    assert_eq!(parts(&few, Extent::After(Seq(0), 100)), [(20, 4, 2), (30, 6, 1)]);
     assert_eq!(few.first(6), 4);
     let light = ring(Window { bytes: 2500, ..window() }, &[2, 3, 1]);
-    assert_eq!(parts(&light, Span::After(Seq(0), 100)), [(20, 5, 1), (30, 6, 1)]);
+    assert_eq!(parts(&light, Extent::After(Seq(0), 100)), [(20, 5, 1), (30, 6, 1)]);
     let one = ring(Window { bytes: 1, ..window() }, &[5]);
-    assert_eq!(parts(&one, Span::After(Seq(0), 100)), [(10, 5, 1)], "the newest is kept, however heavy");
+    assert_eq!(parts(&one, Extent::After(Seq(0), 100)), [(10, 5, 1)], "the newest is kept, however heavy");
     let mut old = ring(window(), &[2, 3, 1]);
     old.expire(1021);
-    assert_eq!(parts(&old, Span::After(Seq(0), 100)), [(30, 6, 1)]);
+    assert_eq!(parts(&old, Extent::After(Seq(0), 100)), [(30, 6, 1)]);
     old.expire(5000);
-    let outline = old.outline(LIFE, Span::Newest(9)).expect("it is known");
+    let outline = old.outline(LIFE, Extent::Newest(9)).expect("it is known");
     assert_eq!((outline.parts, outline.page.head, outline.page.first), (vec![], Seq(6), Seq(7)));
     take(&mut old, 40, "e", 7, 1);
-    assert_eq!(parts(&old, Span::Newest(9)), [(40, 7, 1)], "and it goes on");
+    assert_eq!(parts(&old, Extent::Newest(9)), [(40, 7, 1)], "and it goes on");
 }
 
 #[test]
@@ -80,13 +80,13 @@ fn an_id_is_free_when_its_message_was_let_go() {
 fn what_does_not_follow_begins_anew() {
     let mut ring = ring(window(), &[2, 3]);
     take(&mut ring, 20, "e", 3, 3);
-    assert_eq!(parts(&ring, Span::Newest(9)), [(10, 1, 2), (20, 3, 3)], "known already");
+    assert_eq!(parts(&ring, Extent::Newest(9)), [(10, 1, 2), (20, 3, 3)], "known already");
     take(&mut ring, 40, "e", 8, 1);
-    assert_eq!(parts(&ring, Span::Newest(9)), [(40, 8, 1)], "some are gone");
+    assert_eq!(parts(&ring, Extent::Newest(9)), [(40, 8, 1)], "some are gone");
     take(&mut ring, 50, "f", 1, 1);
-    assert_eq!(parts(&ring, Span::Newest(9)), [(50, 1, 1)], "another epoch");
+    assert_eq!(parts(&ring, Extent::Newest(9)), [(50, 1, 1)], "another epoch");
     assert_eq!(ring.place(LIFE).map(|place| place.head), Some(1));
-    assert!(ring.outline(LIFE + 1, Span::Newest(9)).is_none(), "another life of the stream");
+    assert!(ring.outline(LIFE + 1, Extent::Newest(9)).is_none(), "another life of the stream");
     assert_eq!(ring.resume(LIFE, 60), 51);
     assert_eq!(ring.resume(LIFE, 40), 1, "numbers of the stream went back");
     assert!(ring.place(LIFE).is_none());

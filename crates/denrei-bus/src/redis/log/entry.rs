@@ -40,14 +40,9 @@ pub(super) fn read(room: &RoomName, position: Position, bytes: &[u8]) -> Option<
     let (&VERSION, rest) = bytes.split_first()? else { return None };
     let entry: Entry = rmp_serde::from_slice(rest).ok()?;
     let draft = Draft {
-        room: room.clone(),
-        event: entry.event,
-        payload: entry.payload,
         from: entry.from,
         user: entry.user,
-        id: None,
-        origin: 0,
-        timestamp: entry.timestamp,
+        ..Draft::new(room.clone(), entry.event, entry.payload, entry.timestamp)
     };
     Some(Arc::new(Message::stored(draft, position)))
 }

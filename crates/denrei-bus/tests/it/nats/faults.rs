@@ -23,7 +23,7 @@ async fn a_log_begins_anew_after_the_server_was_killed() {
             assert_eq!(appended.message.seq, Seq(at + 1), "round {round}");
         }
         for log in [&one, &other] {
-            let page = read(log, &room, Span::Newest(100)).await;
+            let page = read(log, &room, Extent::Newest(100)).await;
             assert_eq!((numbers(&page), payloads(&page)), ((1..=5).collect(), vec![format!("{round}"); 5]));
             lives.push(page.epoch.as_str().to_owned());
         }
@@ -47,7 +47,7 @@ async fn refuses(log: &Arc<dyn Log>, room: &RoomName) {
         let refused = answer.await.expect_err("there is no server");
         assert!(matches!(refused, LogError::Unavailable(_)), "{refused}");
     }
-    assert!(log.read(room, Span::Newest(1)).await.is_err());
+    assert!(log.read(room, Extent::Newest(1)).await.is_err());
     assert!(log.heads(vec![room.clone(); 100]).await.is_err());
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 }
@@ -192,7 +192,7 @@ async fn a_link_that_swallows_what_is_sent_is_given_up() {
     append(&whole.log, draft(&room, "3")).await;
     proxy.swallow(false);
     let appended = eventually("an append", async || submit(&cut.log, with_id(&room, "same", "2")).await).await;
-    let page = read(&whole.log, &room, Span::Newest(100)).await;
+    let page = read(&whole.log, &room, Extent::Newest(100)).await;
     assert_eq!(payloads(&page).iter().filter(|payload| *payload == "2").count(), 1, "{page:?}");
     assert_eq!(page.head.0, page.messages.len() as u64);
     assert!(page.messages.iter().any(|message| message.seq == appended.message.seq && message.payload == "2"));

@@ -26,7 +26,7 @@ async fn two_nodes_give_each_number_once() {
     let mut all = given.concat();
     all.sort_unstable();
     assert_eq!(all, (1..=400).collect::<Vec<_>>());
-    let pages = [read(&one, &room, Span::Newest(1000)).await, read(&other, &room, Span::Newest(1000)).await];
+    let pages = [read(&one, &room, Extent::Newest(1000)).await, read(&other, &room, Extent::Newest(1000)).await];
     assert_eq!(payloads(&pages[0]), payloads(&pages[1]));
     assert_eq!(numbers(&pages[0]), all);
     let mut told = payloads(&pages[0]);
@@ -72,7 +72,7 @@ async fn a_room_keeps_as_many_as_its_window_says() {
         answer.await.expect("the log takes it");
     }
     for log in [&one, &other] {
-        let page = read(log, &room, Span::After(Seq::ZERO, 100)).await;
+        let page = read(log, &room, Extent::After(Seq::ZERO, 100)).await;
         assert_eq!(numbers(&page), (491..=500).collect::<Vec<_>>());
         assert_eq!((page.first, page.head), (Seq(491), Seq(500)));
     }
@@ -91,14 +91,14 @@ async fn a_room_keeps_as_much_as_its_window_says() {
         append(&one, draft(&room, &payload)).await;
     }
     for log in [&one, &other] {
-        let page = read(log, &room, Span::Newest(100)).await;
+        let page = read(log, &room, Extent::Newest(100)).await;
         let weight: usize = page.messages.iter().map(|message| message.weight()).sum();
         assert!(weight <= 50_000 && weight + page.messages[0].weight() > 50_000, "{weight} bytes");
         assert_eq!((page.messages[0].seq, page.head), (page.first, Seq(12)));
     }
     let huge = format!("\"{}\"", "a".repeat(100_000));
     append(&one, draft(&room, &huge)).await;
-    assert_eq!(numbers(&read(&other, &room, Span::Newest(100)).await), [13], "the newest is kept, however heavy");
+    assert_eq!(numbers(&read(&other, &room, Extent::Newest(100)).await), [13], "the newest is kept, however heavy");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,7 +113,7 @@ async fn a_room_keeps_as_long_as_its_window_says() {
     tokio::time::sleep(Duration::from_millis(600)).await;
     append(&log, draft(&room, "2")).await;
     tokio::time::sleep(Duration::from_millis(600)).await;
-    let page = read(&log, &room, Span::After(Seq::ZERO, 100)).await;
+    let page = read(&log, &room, Extent::After(Seq::ZERO, 100)).await;
     assert_eq!((payloads(&page), page.first, page.head), (vec!["2".to_owned()], Seq(2), Seq(2)));
     let again = append(&log, with_id(&room, "1", "3")).await;
     assert_eq!((again.duplicate, again.message.seq), (false, Seq(3)), "its id is free");
@@ -133,7 +133,7 @@ async fn a_held_room_keeps_its_epoch_and_another_does_not() {
         holds.sweep();
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let page = read(&other, &held, Span::Newest(10)).await;
+    let page = read(&other, &held, Extent::Newest(10)).await;
     assert_eq!((page.position(), page.first, page.messages.len()), (before.clone(), Seq(2), 0));
     assert_ne!(head(&other, &left).await.epoch, gone.epoch, "nobody held it");
     let next = append(&holds, draft(&held, "2")).await.message.position();
@@ -156,7 +156,7 @@ async fn hostile_names_are_rooms_like_others() {
         append(&one, draft(room, &format!("{room:?}"))).await;
     }
     for room in &rooms {
-        let page = read(&other, room, Span::Newest(10)).await;
+        let page = read(&other, room, Extent::Newest(10)).await;
         assert_eq!((payloads(&page), page.head), (vec![format!("{room:?}")], Seq(1)), "{room}");
     }
     let heads = within("heads", other.heads(rooms.clone())).await.expect("the log can be read");
@@ -172,10 +172,10 @@ async fn a_page_is_bounded_in_bytes() {
     for _ in 0..30 {
         append(&log, draft(&room, &payload)).await;
     }
-    let page = read(&log, &room, Span::After(Seq::ZERO, 1000)).await;
+    let page = read(&log, &room, Extent::After(Seq::ZERO, 1000)).await;
     let weight: usize = page.messages.iter().map(|message| message.weight()).sum();
     assert!((1..30).contains(&page.messages.len()) && weight <= 2 << 20, "{weight} bytes");
-    let newest = read(&log, &room, Span::Newest(1000)).await;
+    let newest = read(&log, &room, Extent::Newest(1000)).await;
     assert_eq!(newest.messages.len(), page.messages.len());
     assert_eq!(newest.messages[newest.messages.len() - 1].seq, Seq(30));
 }

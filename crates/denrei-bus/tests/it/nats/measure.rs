@@ -69,10 +69,10 @@ async fn measure_the_log() {
     }
     println!("log: {:.0} us for each append on its own", begun.elapsed().as_micros() as f64 / 2000.0);
     let begun = Instant::now();
-    read(&other, &lone, Span::Newest(1000)).await;
+    read(&other, &lone, Extent::Newest(1000)).await;
     println!("log: {:.2?} for the first page of 1000 messages on a node", begun.elapsed());
     let begun = Instant::now();
-    read(&other, &lone, Span::Newest(1000)).await;
+    read(&other, &lone, Extent::Newest(1000)).await;
     println!("log: {:.2?} for another", begun.elapsed());
     let both = room("both");
     let begun = Instant::now();

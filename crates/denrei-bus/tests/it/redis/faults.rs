@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use denrei_hub::{Channel, Heard, Inbound, Listen, LogError, Seq, Span, Subject};
+use denrei_hub::{Channel, Extent, Heard, Inbound, Listen, LogError, Seq, Subject};
 
 use super::server::{Cluster, Server};
 use super::{append, draft, eventually, joined, name, room, submit, within};
@@ -41,7 +41,7 @@ async fn after_a_restart_the_log_begins_a_new_epoch() {
     let since = Instant::now();
     let refused = append(&node.log, draft(&room, "2")).await;
     assert!(matches!(refused, Err(LogError::Unavailable(_))), "{refused:?}");
-    assert!(within(node.log.read(&room, Span::Newest(1))).await.is_err());
+    assert!(within(node.log.read(&room, Extent::Newest(1))).await.is_err());
     assert!(within(node.log.heads(vec![room.clone()])).await.is_err());
     assert!(since.elapsed() < Duration::from_secs(5), "refusals took {:?}", since.elapsed());
     server.begin();
@@ -62,7 +62,8 @@ async fn what_a_restart_brings_back_belongs_to_a_new_epoch_on_every_node() {
     }
     server.kill();
     server.begin();
-    let page = eventually("a page after the restart", async || other.log.read(&room, Span::Newest(9)).await.ok()).await;
+    let page =
+        eventually("a page after the restart", async || other.log.read(&room, Extent::Newest(9)).await.ok()).await;
     assert_ne!(Some(&page.epoch), before.as_ref().map(|before| &before.epoch));
     assert_eq!((page.head, page.messages.len()), (Seq(3), 3), "what the disk has kept is still there");
     let message = eventually("an append", async || append(&one.log, draft(&room, "4")).await.ok()).await.message;
@@ -79,7 +80,7 @@ async fn a_room_that_redis_let_go_of_begins_a_new_epoch() {
         let keys = server.ask("KEYS denrei:l:*");
         let key = keys.lines().find(|line| line.ends_with(&format!(":{half}"))).expect("its key").to_owned();
         assert_eq!(server.ask(&format!("DEL {key}")).trim(), ":1");
-        let page = within(node.log.read(&room, Span::Newest(9))).await.expect("Redis is there");
+        let page = within(node.log.read(&room, Extent::Newest(9))).await.expect("Redis is there");
         assert_ne!(page.epoch, before.epoch);
         assert_eq!((page.head, page.first, page.messages.len()), (Seq::ZERO, Seq(1), 0));
         server.ask("FLUSHALL");

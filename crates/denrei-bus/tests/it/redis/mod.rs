@@ -41,16 +41,7 @@ fn room() -> RoomName {
 }
 
 fn draft(room: &RoomName, payload: &str) -> Draft {
-    Draft {
-        room: room.clone(),
-        event: name("message"),
-        payload: payload.to_owned().into(),
-        from: None,
-        user: None,
-        id: None,
-        origin: 0,
-        timestamp: 1,
-    }
+    Draft::new(room.clone(), name("message"), payload.to_owned().into(), 1)
 }
 
 fn submit(log: &Arc<dyn Log>, draft: Draft) -> oneshot::Receiver<Result<Appended, LogError>> {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use denrei_hub::{Draft, Message, Seq, Span, Window, random_token};
+use denrei_hub::{Draft, Extent, Message, Seq, Window, random_token};
 
 use super::server::{Cluster, Server};
 use super::{append, draft, joined, joined_with, name, room, submit, within};
@@ -18,7 +18,7 @@ async fn a_room_keeps_so_many_messages() {
     for append in appends {
         within(append).await.expect("an answer").expect("Redis is there");
     }
-    let page = within(log.read(&room, Span::After(Seq::ZERO, 100))).await.expect("Redis is there");
+    let page = within(log.read(&room, Extent::After(Seq::ZERO, 100))).await.expect("Redis is there");
     let numbers: Vec<_> = page.messages.iter().map(|message| message.seq.0).collect();
     assert_eq!(numbers, (16..=25).collect::<Vec<_>>());
     assert_eq!((page.first, page.head), (Seq(16), Seq(25)));
@@ -37,10 +37,10 @@ async fn a_room_keeps_so_many_bytes_but_always_the_last_message() {
     for _ in 0..5 {
         append(&log, draft(&room, "1234567890")).await.expect("Redis is there");
     }
-    let first = within(log.read(&room, Span::Newest(100))).await.expect("Redis is there").first;
+    let first = within(log.read(&room, Extent::Newest(100))).await.expect("Redis is there").first;
     assert_eq!(first, Seq(3));
     append(&log, draft(&room, &"1".repeat(10 * weight))).await.expect("Redis is there");
-    let page = within(log.read(&room, Span::Newest(100))).await.expect("Redis is there");
+    let page = within(log.read(&room, Extent::Newest(100))).await.expect("Redis is there");
     assert_eq!((page.first, page.head, page.messages.len()), (Seq(6), Seq(6), 1));
 }
 
@@ -56,7 +56,7 @@ async fn a_room_keeps_messages_for_so_long_and_its_epoch_while_it_is_held() {
         before.push(append(&log, draft(room, "1")).await.expect("Redis is there").message.position());
     }
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    let page = within(log.read(&held, Span::Newest(9))).await.expect("Redis is there");
+    let page = within(log.read(&held, Extent::Newest(9))).await.expect("Redis is there");
     assert_eq!((page.messages.len(), page.first, page.head), (0, Seq(2), Seq(1)), "its time is over");
     for _ in 0..14 {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -78,11 +78,11 @@ async fn a_page_is_bounded_in_bytes_too() {
     for _ in 0..6 {
         append(&log, draft(&room, &payload)).await.expect("Redis is there");
     }
-    let page = within(log.read(&room, Span::After(Seq(1), 100))).await.expect("Redis is there");
+    let page = within(log.read(&room, Extent::After(Seq(1), 100))).await.expect("Redis is there");
     assert_eq!(page.messages.iter().map(|message| message.seq.0).collect::<Vec<_>>(), [2, 3]);
-    let page = within(log.read(&room, Span::Newest(100))).await.expect("Redis is there");
+    let page = within(log.read(&room, Extent::Newest(100))).await.expect("Redis is there");
     assert_eq!(page.messages.iter().map(|message| message.seq.0).collect::<Vec<_>>(), [5, 6]);
-    let page = within(log.read(&room, Span::Newest(0))).await.expect("Redis is there");
+    let page = within(log.read(&room, Extent::Newest(0))).await.expect("Redis is there");
     assert_eq!((page.messages.len(), page.first), (0, Seq(1)));
 }
 
@@ -137,7 +137,7 @@ async fn names_of_rooms_mean_nothing_to_redis() {
             assert_eq!(written.message.seq, Seq(1), "{room}");
         }
         for (at, room) in rooms.iter().enumerate() {
-            let page = within(log.read(room, Span::Newest(9))).await.expect("Redis is there");
+            let page = within(log.read(room, Extent::Newest(9))).await.expect("Redis is there");
             assert_eq!(page.messages.len(), 1, "{room}");
             assert_eq!(page.messages[0].payload, at.to_string());
         }

@@ -68,7 +68,7 @@ fn a_page_counts_data_as_well(place: &Place) {
         let message = NewMessage { data: Some(data.clone()), ..chat.message("r", &user("alice"), "small") };
         chat.try_send(message).unwrap();
     }
-    let page = chat.history("r", &user("alice"), Span::Newest, 3);
+    let page = chat.history("r", &user("alice"), Extent::Newest, 3);
     assert_eq!((sequences(&page.messages), page.has_before), (vec![3], true));
 }
 
@@ -88,10 +88,10 @@ fn a_sum_of_reactions_names_the_first_ten(place: &Place) {
     let without_first = react("u10", false);
     let expected = serde_json::json!([{ "emoji": "+", "count": 11, "userIds": &users[1..11] }]);
     assert_eq!(without_first, expected);
-    let page = chat.history("r", &user("alice"), Span::Newest, 1);
+    let page = chat.history("r", &user("alice"), Extent::Newest, 1);
     assert_eq!(serde_json::to_value(&page.messages[0].reactions).unwrap(), expected);
     chat.change("r", &user("alice"), Change::Delete { sequence: 1 }).unwrap();
-    assert!(chat.history("r", &user("alice"), Span::Newest, 1).messages[0].reactions.is_empty());
+    assert!(chat.history("r", &user("alice"), Extent::Newest, 1).messages[0].reactions.is_empty());
 }
 
 fn reactions_of_a_thread_are_read_with_it(place: &Place) {
@@ -106,7 +106,7 @@ fn reactions_of_a_thread_are_read_with_it(place: &Place) {
         let emoji = format!("e{sequence}").into();
         chat.change("r", &user("alice"), Change::React { sequence, emoji, on: true }).unwrap();
     }
-    let thread = chat.store.history(&log("r"), &user("alice"), chat.now, Span::Newest, Some(1), 10);
+    let thread = chat.store.history(&log("r"), &user("alice"), chat.now, Extent::Newest, Some(1), 10);
     let thread = wait(thread).unwrap().unwrap();
     let emoji: Vec<_> = thread.messages.iter().map(|message| &*message.reactions[0].emoji).collect();
     assert_eq!((sequences(&thread.messages), emoji), (vec![2, 4], vec!["e2", "e4"]));

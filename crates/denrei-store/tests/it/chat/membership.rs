@@ -66,7 +66,7 @@ fn guests_without_a_connection_have_a_name(place: &Place) {
     let room = chat.room("r", &Actor::default(), Change::Join { create: true });
     assert_eq!(&*room.created_by, "guest");
     assert_eq!(chat.send("r", &Actor::default(), "hi")["userId"], "guest");
-    assert_eq!(&*chat.history("r", &user("eve"), Span::Newest, 1).messages[0].user_id, "guest");
+    assert_eq!(&*chat.history("r", &user("eve"), Extent::Newest, 1).messages[0].user_id, "guest");
 }
 
 fn an_admin_edits_its_own_message(place: &Place) {

@@ -41,7 +41,7 @@ fn private_rooms_are_not_there_for_others(place: &Place) {
                 wait(store.chat_room(&log, &eve, now)).unwrap().err(),
                 wait(store.members(&log, &eve, now, "", 10)).unwrap().err(),
                 wait(store.bans(&log, &eve, now)).unwrap().err(),
-                wait(store.history(&log, &eve, now, Span::Newest, None, 10)).unwrap().err(),
+                wait(store.history(&log, &eve, now, Extent::Newest, None, 10)).unwrap().err(),
                 wait(store.chat_message(&log, &eve, now, 1)).unwrap().err(),
                 wait(store.receipts(&log, &eve, now, 1)).unwrap().err(),
             ];

@@ -5,11 +5,11 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use denrei_proto::codes::Code;
+use denrei_proto::multipart::{Form, Malformed, Said};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use http_body_util::BodyExt;
 
-use super::form::{Form, Malformed, Said};
 use crate::facts::Facts;
 use crate::refusal::Refusal;
 
@@ -40,7 +40,7 @@ impl Source {
         let Some(form) = &mut self.form else { return Ok(None) };
         let begun = async {
             loop {
-                match form.next().map_err(refused)? {
+                match form.read().map_err(refused)? {
                     Said::Begins(name) => return Ok(Some(name)),
                     Said::Piece(_) | Said::Ends => {}
                     Said::More => match piece(&mut self.body).await? {
@@ -66,7 +66,7 @@ impl Source {
     async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
         let Some(form) = &mut self.form else { return piece(&mut self.body).await };
         loop {
-            match form.next().map_err(refused)? {
+            match form.read().map_err(refused)? {
                 Said::Piece(piece) => return Ok(Some(piece)),
                 Said::Begins(_) => {}
                 Said::Ends => break,

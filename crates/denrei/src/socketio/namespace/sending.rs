@@ -181,14 +181,10 @@ fn message(
     flags: Flags,
 ) -> Arc<Message> {
     let draft = Draft {
-        room: room.clone(),
-        event: packet.event.clone(),
-        payload: packet.args.json().clone(),
         from: packet.by.client.clone(),
         user: packet.by.user.clone(),
-        id: None,
         origin,
-        timestamp: now_ms(),
+        ..Draft::new(room.clone(), packet.event.clone(), packet.args.json().clone(), now_ms())
     };
     let attachments = packet.args.attachments().to_vec();
     let emit =

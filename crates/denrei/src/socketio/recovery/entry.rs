@@ -48,14 +48,10 @@ impl Entry {
             uncompressed: flags.uncompressed,
         };
         Some(Draft {
-            room: room.clone(),
-            event: packet.event.clone(),
-            payload: rmp_serde::to_vec(&entry).ok()?.into(),
             from: packet.by.client.clone(),
             user: packet.by.user.clone(),
-            id: None,
             origin: packet.by.origin,
-            timestamp: now_ms(),
+            ..Draft::new(room.clone(), packet.event.clone(), rmp_serde::to_vec(&entry).ok()?.into(), now_ms())
         })
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use denrei_hub::{Epoch, Hub, Keep, LogError, Message, Page, Position, RoomName, Seq, Shelf, Span, Watch, Window};
+use denrei_hub::{Epoch, Extent, Hub, Keep, LogError, Message, Page, Position, RoomName, Seq, Shelf, Watch, Window};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
@@ -173,12 +173,12 @@ impl Shared {
 
     /// Learns what is kept: clients may come to this node that have missed it on another.
     async fn begin(&self) -> Result<(), LogError> {
-        let Page { epoch, first, head, .. } = self.hub.read(&self.room, Span::Newest(1)).await?;
+        let Page { epoch, first, head, .. } = self.hub.read(&self.room, Extent::Newest(1)).await?;
         let mut ring = Ring::new(lock(&self.emits).window(), None);
         let mut at = before_first(epoch, first);
         ring.jump(at.clone());
         while at.seq < head {
-            let page = self.hub.read(&self.room, Span::After(at.seq, 1000)).await?;
+            let page = self.hub.read(&self.room, Extent::After(at.seq, 1000)).await?;
             let follows = page.epoch == at.epoch && page.first <= at.seq.next();
             if page.messages.is_empty() || !follows {
                 // It went on in the meantime.

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use denrei_hub::{
-    Appended, Bus, Classes, Done, Draft, LocalBus, LocalShelf, Log, LogError, MemoryLimits, MemoryLog, Node, Page,
-    Position, Reading, RoomName, Span,
+    Appended, Bus, Classes, Done, Draft, Extent, LocalBus, LocalShelf, Log, LogError, MemoryLimits, MemoryLog, Node,
+    Page, Position, Reading, RoomName,
 };
 
 use super::*;
@@ -32,8 +32,8 @@ impl Log for Shaky {
         self.log.append(draft, done);
     }
 
-    fn read(&self, room: &RoomName, span: Span) -> Reading<Page> {
-        self.log.read(room, span)
+    fn read(&self, room: &RoomName, extent: Extent) -> Reading<Page> {
+        self.log.read(room, extent)
     }
 
     fn heads(&self, rooms: Vec<RoomName>) -> Reading<Vec<Position>> {

@@ -223,14 +223,14 @@ async fn a_shared_room_takes_what_clients_of_other_protocols_publish() {
     let [mut a, mut b, _c] = three(&world).await;
     a.socket().join("news").expect("a room");
     let draft = |room: &str, payload: &'static str| Draft {
-        room: RoomName::parse(room).expect("a name"),
-        event: Name::parse("headline").expect("a name"),
-        payload: Bytes::from_static(payload.as_bytes()),
         from: Some("native".into()),
         user: Name::parse("ada").ok(),
-        id: None,
-        origin: 0,
-        timestamp: 0,
+        ..Draft::new(
+            RoomName::parse(room).expect("a name"),
+            Name::parse("headline").expect("a name"),
+            Bytes::from_static(payload.as_bytes()),
+            0,
+        )
     };
     let native = world.hub.outbox("reader".into(), wires::JSON, None, world.hub.shard());
     let news = RoomName::parse("sio:/:news").expect("a name");

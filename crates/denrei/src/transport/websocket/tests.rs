@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use denrei_hub::{Backends, Done, Draft, Epoch, Log, Page, Position, Reading, Seq, Span};
+use denrei_hub::{Backends, Done, Draft, Epoch, Extent, Log, Page, Position, Reading, Seq};
 use denrei_proto::ws::testing::masked;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpListener;
@@ -85,7 +85,7 @@ struct Silent(AtomicUsize);
 impl Log for Silent {
     fn append(&self, _: Draft, _: Done) {}
 
-    fn read(&self, _: &RoomName, _: Span) -> Reading<Page> {
+    fn read(&self, _: &RoomName, _: Extent) -> Reading<Page> {
         Box::pin(std::future::pending())
     }
 

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 
 /// Reads a form piece by piece.
 #[derive(Debug)]
-pub(super) struct Form {
+pub struct Form {
     /// A line break, two dashes and the boundary: what ends a part.
     delimiter: Vec<u8>,
     held: BytesMut,
@@ -26,9 +26,10 @@ enum Place {
 
 /// What a form says.
 #[derive(PartialEq, Eq, Debug)]
-pub(super) enum Said {
+pub enum Said {
     /// Here the file begins; this is its name, which may be empty.
     Begins(String),
+    /// A piece of it.
     Piece(Bytes),
     /// The file is over.
     Ends,
@@ -38,14 +39,14 @@ pub(super) enum Said {
 
 /// It is no form, or one that asks too much: a sentence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Malformed(pub(super) &'static str);
+pub struct Malformed(pub &'static str);
 
 impl Form {
     /// Bytes of heads, and of parts that are no file.
-    pub(super) const MOST: usize = 64 * 1024;
+    pub const MOST: usize = 64 * 1024;
 
     /// A form with the boundary of a content type; none if it has none that can be one (RFC 2046 §5.1.1).
-    pub(super) fn of(content_type: &str) -> Option<Self> {
+    pub fn of(content_type: &str) -> Option<Self> {
         let (kind, parameters) = content_type.split_once(';')?;
         if !kind.trim().eq_ignore_ascii_case("multipart/form-data") {
             return None;
@@ -59,12 +60,16 @@ impl Form {
         Some(Self { delimiter: format!("\r\n--{boundary}").into_bytes(), held, place: Place::Elsewhere, passed: 0 })
     }
 
-    /// Takes what has come; [`Form::next`] says what it means.
-    pub(super) fn take(&mut self, piece: &[u8]) {
+    /// Takes what has come; [`Form::read`] says what it means.
+    pub fn take(&mut self, piece: &[u8]) {
         self.held.extend_from_slice(piece);
     }
 
-    pub(super) fn next(&mut self) -> Result<Said, Malformed> {
+    /// What has come, as far as it is known what it means. Behind [`Said::Ends`] and an error there is nothing more.
+    ///
+    /// # Errors
+    /// It is no form, or there is too much beside its file.
+    pub fn read(&mut self) -> Result<Said, Malformed> {
         loop {
             match self.place {
                 Place::Elsewhere => {
@@ -191,7 +196,7 @@ mod tests {
         for piece in body.chunks(size) {
             form.take(piece);
             loop {
-                match form.next()? {
+                match form.read()? {
                     Said::Begins(begins) => name = Some(begins),
                     Said::Piece(piece) => file.extend_from_slice(&piece),
                     Said::Ends => return Ok((name.expect("it has begun"), file)),
@@ -263,7 +268,7 @@ mod tests {
             'all: for piece in pieces {
                 form.take(&piece);
                 loop {
-                    match form.next() {
+                    match form.read() {
                         Ok(Said::More) => break,
                         Ok(Said::Ends) | Err(_) => break 'all,
                         Ok(_) => {}

@@ -9,6 +9,8 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { certify } from './lib/certificate.mjs';
+import { Collector } from './lib/collector.mjs';
 import { Nats } from './lib/nats.mjs';
 import { freePort } from './lib/port.mjs';
 import { Postgres } from './lib/postgres.mjs';
@@ -50,6 +52,28 @@ async function examined({ config = '', env = {}, under = [], args = ['--listen',
 }
 
 describe('the doctor', () => {
+  test('looks at the certificate, and for the collector of spans', async () => {
+    const place = await mkdtemp(join(tmpdir(), 'denrei-doctor-tls-'));
+    const collector = await Collector.start();
+    const settings = async (days) => {
+      const { certificate, key } = await certify(place, days);
+      await chmod(key, 0o600);
+      return `[tls]\nlisten = "127.0.0.1:0"\ncertificate = "${certificate}"\nkey = "${key}"\n[opentelemetry]\nendpoint = "${collector.url}"\n`;
+    };
+    try {
+      let found = await examined({ config: await settings(100) });
+      assert.deepEqual(found.of('certificate').map(({ verdict, finding }) => [verdict, finding]), [['ok', 'is good for 99 days']]);
+      assert.deepEqual(found.of('opentelemetry').map(({ verdict }) => verdict), ['ok']);
+      const config = await settings(5);
+      await collector.close();
+      found = await examined({ config });
+      assert.deepEqual(found.of('certificate').map(({ verdict, finding }) => [verdict, finding]), [['warning', 'ends in 4 days']]);
+      assert.deepEqual(found.of('opentelemetry').map(({ verdict }) => verdict), ['warning']);
+    } finally {
+      await rm(place, { recursive: true, force: true });
+    }
+  });
+
   test('finds nothing wrong with what is in order, and changes nothing', async () => {
     const env = { DENREI_SECRET: SECRET };
     const found = await examined({ env });

@@ -177,8 +177,8 @@ describe('what is counted', () => {
   test('every metric of the dashboard and of the alerts is there', async () => {
     const { text } = await Metrics.of(server);
     const known = new Set([...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].flatMap(([, name, type]) => (type === 'histogram' ? [`${name}_bucket`, `${name}_sum`, `${name}_count`] : [name])));
-    // Those of a server that is one of several.
-    for (const [name] of (await readFile(new URL('../crates/denrei/src/metrics/report.rs', import.meta.url), 'utf8')).matchAll(/denrei_bus_\w+/g)) known.add(name);
+    // Those of a server that is one of several, or speaks TLS.
+    for (const [name] of (await readFile(new URL('../crates/denrei/src/metrics/report.rs', import.meta.url), 'utf8')).matchAll(/denrei_(?:bus|certificate)_\w+/g)) known.add(name);
     const { parse } = await import('yaml');
     const alerts = parse(await readFile(new URL('../deploy/prometheus-alerts.yml', import.meta.url), 'utf8'));
     const rules = alerts.groups.flatMap(({ rules: own }) => own);

@@ -14,6 +14,7 @@ import tls from 'node:tls';
 import { promisify } from 'node:util';
 import { io } from 'socket.io-client';
 import { certify } from './lib/certificate.mjs';
+import { Metrics } from './lib/metrics.mjs';
 import { TEXT, frame } from './lib/peer.mjs';
 import { startSecure } from './lib/secure.mjs';
 import { Server, room, until, within } from './lib/server.mjs';
@@ -165,6 +166,25 @@ test('what is no handshake is none', async () => {
   }
   assert.match(await curl(`${server.secure.http}/livez`), /ok/);
   assert.doesNotMatch(server.log, /panick/);
+});
+
+test('when the certificate ends is told, also of the one that takes its place', async () => {
+  const place = join(folder, 'ending');
+  const first = await certify(place, 3);
+  const own = await start({ certificate: first });
+  const told = async () => (await Metrics.of(own)).value('denrei_certificate_expiry_timestamp_seconds');
+  const ends = async () => Date.parse((await run('openssl', ['x509', '-in', first.certificate, '-noout', '-enddate'])).stdout.split('=')[1]) / 1000;
+  try {
+    assert.equal(await told(), await ends());
+    const before = await told();
+    await certify(place, 30);
+    own.process.kill('SIGHUP');
+    await until(() => own.log.includes('the settings were read again'), 'the settings to be read');
+    assert.equal(await told(), await ends());
+    assert.ok(await told() > before + 26 * 86_400);
+  } finally {
+    await own.close();
+  }
 });
 
 test('a certificate is replaced at SIGHUP, for those who come then', async () => {

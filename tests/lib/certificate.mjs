@@ -7,12 +7,12 @@ import { promisify } from 'node:util';
 
 const openssl = promisify(execFile);
 
-/** Makes `fullchain.pem` and `privkey.pem` in a folder, good for two days; resolves to the certificate and their places. */
-export async function certify(folder) {
+/** Makes `fullchain.pem` and `privkey.pem` in a folder, good for so many days; resolves to the certificate and their places. */
+export async function certify(folder, days = 2) {
   await mkdir(folder, { recursive: true });
   const [certificate, key] = [join(folder, 'fullchain.pem'), join(folder, 'privkey.pem')];
   await openssl('openssl', [
-    'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=localhost',
+    'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', String(days), '-subj', '/CN=localhost',
     '-addext', 'subjectAltName=IP:127.0.0.1,DNS:localhost', '-addext', 'basicConstraints=critical,CA:FALSE',
     '-keyout', key, '-out', certificate,
   ]);

@@ -95,7 +95,7 @@ pub(crate) fn resolve(options: &Options) -> Result<Settings, String> {
     let metrics = std::mem::take(&mut file.metrics);
     let operators = observing::metrics(metrics, options.metrics_token.as_deref(), &mut config.metrics)?;
     let spans = std::mem::take(&mut file.opentelemetry);
-    let collector = opentelemetry::resolve(spans, |name| std::env::var(name).ok(), &mut config.spans)?;
+    let collector = opentelemetry::resolve(spans, opentelemetry::environment, &mut config.spans)?;
     let log = observing::log(options, std::mem::take(&mut file.log))?;
     let said = (file.bus.take(), std::mem::take(&mut file.cluster));
     let compat = std::mem::take(&mut file.socketio.compat);

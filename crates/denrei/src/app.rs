@@ -1,8 +1,8 @@
 //! What all connections share.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use ::http::HeaderValue;
@@ -39,6 +39,7 @@ use crate::socketio::desk::Desks;
 use crate::socketio::engine::Engine;
 use crate::socketio::{self, Io, shared_room};
 use crate::spans::Sampler;
+use crate::tls::Tls;
 use crate::traces::Traces;
 
 /// What an application decides.
@@ -76,6 +77,8 @@ pub(crate) struct App {
     pub(crate) started_at: f64,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
+    /// What is spoken TLS with.
+    pub(crate) tls: OnceLock<Vec<Tls>>,
     /// Metrics are written once at a time.
     pub(crate) scrape: Semaphore,
     /// How the names of requests begin, and how many there were.
@@ -134,6 +137,7 @@ impl App {
             started_at: now_ms() as f64 / 1000.0,
             metrics,
             health: Health::default(),
+            tls: OnceLock::new(),
             scrape: Semaphore::new(1),
             run: random_token(8),
             requests: AtomicU64::new(0),

@@ -47,7 +47,7 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
-    tls: Option<Tls>,
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Listener {

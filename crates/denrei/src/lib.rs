@@ -229,7 +229,10 @@ impl Denrei {
         stop: impl Future<Output = ()>,
     ) {
         let router = self.router().merge(others);
-        let accepting = front::accept(Arc::clone(&self.app), router, listeners.into_iter().collect(), places);
+        let listeners: Vec<_> = listeners.into_iter().collect();
+        // Whoever serves twice is told of the first.
+        let _ = self.app.tls.set(listeners.iter().filter_map(|listener| listener.tls.clone()).collect());
+        let accepting = front::accept(Arc::clone(&self.app), router, listeners, places);
         let stopping = async {
             stop.await;
             // Balancers look at `/readyz`, and send clients elsewhere.

@@ -12,6 +12,12 @@ pub(crate) struct Collector {
     pub(crate) of_environment: bool,
 }
 
+/// What a variable says.
+pub(super) fn environment(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "this is the crate that reads the environment")]
+    std::env::var(name).ok()
+}
+
 /// Puts together what was said; none when nobody collects.
 pub(super) fn resolve(
     file: file::OpenTelemetry,

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use denrei_hub::Keep;
 
@@ -43,6 +44,7 @@ pub(super) fn settings(report: &mut Report, options: &Options, settings: &Settin
             ),
             false => report.ok("tls", "the certificate and its key go together"),
         }
+        certificate(report, secure.tls.ends());
     }
     for origin in access.origins.iter().filter(|origin| is_wide(origin)) {
         report.warn("origins", format!("{origin} lets in pages of strangers"), "name the origins of your own pages");
@@ -50,6 +52,18 @@ pub(super) fn settings(report: &mut Report, options: &Options, settings: &Settin
     let rates = &settings.config.rates;
     if !access.development && rates.connection.is_none() && rates.user.is_none() && rates.address.is_none() {
         report.warn("rates", "nobody is kept from asking too often", "enabled = true in [rates]");
+    }
+}
+
+/// Whether the certificate is good for a while.
+fn certificate(report: &mut Report, ends: Option<SystemTime>) {
+    const DAY: u64 = 24 * 3600;
+    const ADVICE: &str = "renew it, and send the server a SIGHUP: it takes the new one without a restart";
+    let Some(ends) = ends else { return };
+    match ends.duration_since(SystemTime::now()).map(|left| left.as_secs() / DAY) {
+        Ok(days @ 0..14) => report.warn("certificate", format!("ends in {days} days"), ADVICE),
+        Ok(days) => report.ok("certificate", format!("is good for {days} days")),
+        Err(_) => report.error("certificate", "has ended: no client takes it", ADVICE),
     }
 }
 

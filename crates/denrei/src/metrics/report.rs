@@ -1,6 +1,7 @@
 //! Everything that is counted, as one page.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::UNIX_EPOCH;
 
 use denrei_hub::span::SpanStatistics;
 use denrei_hub::{BusStatistics, Distribution, HubStatistics, PublishOutcome, PublishStatistics};
@@ -8,6 +9,7 @@ use denrei_hub::{BusStatistics, Distribution, HubStatistics, PublishOutcome, Pub
 use super::text::{Format, Kind, Page};
 use super::{Ending, METHODS, Metrics, Transport, process};
 use crate::app::App;
+use crate::tls::Tls;
 
 use Kind::{Counter, Gauge, Histogram as Buckets};
 
@@ -24,6 +26,11 @@ pub(crate) fn report(app: &App, format: Format) -> String {
     store(&mut page, app);
     if let Some(bus) = &hub.bus {
         self::bus(&mut page, bus);
+    }
+    let ends = app.tls.get().into_iter().flatten().filter_map(Tls::ends).min();
+    if let Some(ends) = ends.and_then(|ends| ends.duration_since(UNIX_EPOCH).ok()) {
+        let help = "When the certificate of TLS ends, in seconds since 1970.";
+        page.one("denrei_certificate_expiry_timestamp_seconds", Gauge, help, ends.as_secs_f64());
     }
     if let Some(spans) = app.hub.spans() {
         let SpanStatistics { ended, exported, failed } = spans.statistics();

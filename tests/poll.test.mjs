@@ -409,7 +409,8 @@ describe('a page', () => {
     const answer = await server.events('live:x', '', { headers: { Origin: 'https://app.example' } });
     const allowed = [preflight, answer].map((one) => one.headers.get('access-control-allow-origin'));
     assert.deepEqual([preflight.status, ...allowed], [204, 'https://app.example', 'https://app.example']);
-    assert.match(answer.headers.get('access-control-expose-headers'), /denrei-position/);
+    assert.match(preflight.headers.get('access-control-allow-headers'), /authorization.*traceparent, tracestate, x-request-id$/);
+    assert.match(answer.headers.get('access-control-expose-headers'), /denrei-position.*x-request-id/);
   });
 });
 

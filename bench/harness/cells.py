@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-GROUPS = ("ws", "sse", "echo", "idle", "connect", "rooms", "deflate", "poll", "sio", "chat")
+GROUPS = ("ws", "sse", "echo", "idle", "connect", "rooms", "slow", "deflate", "poll", "sio", "chat")
 DENREI_AND_FLOOR = ["bare", "bare-joined", "denrei", "denrei-signal", "denrei-feed", "denrei-native", "denrei-handlers",
                     "denrei-postgres"]
 
@@ -133,6 +133,16 @@ def echo(connections, depth):
     )
 
 
+def slow(stopped):
+    # At a pace that leaves every server time: what is late is late because of those who do not read.
+    title = "100 messages of 8 KB a second to 200"
+    return Case(
+        "slow", f"{title}, and to {stopped} who do not read" if stopped else title,
+        ("fanout", "--n", 200, "--stopped", stopped, "--rate", 100, "--inflight", 1000, "--size", 8192),
+        (denrei(), denrei("signal"), denrei("feed")) + each("bun", "nchan", "axum", "axum-nodelay", "node-ws"),
+    )
+
+
 SIO_PEERS = ("denrei", "denrei-handlers", "node-socketio", "socketioxide")
 
 
@@ -184,6 +194,8 @@ CASES = (
     Case("rooms", "1,000 rooms of 10, 16 in flight", ("fanout", "--n", 10000, "--rooms", 1000, "--inflight", 16),
          each("bare", "bare-joined", words=BARE_ROOM) + (denrei(), denrei("signal"), denrei("feed"))
          + each("bun", "axum", "axum-nodelay", "node-ws", words=ROOM + ("--pub-path", "/room"))),
+    slow(0),
+    slow(100),
     Case("deflate", PLAIN, BIG,
          BARE + (denrei(payload="{payload}"),) + each("bun", "nchan", "axum", "axum-nodelay", "node-ws")),
     Case("deflate", "2 KB JSON to 1,000, deflate", BIG + ("--deflate",),

@@ -20,6 +20,8 @@ pub(crate) struct Connection {
     pub(crate) track: Track,
     /// Where its next long poll goes on.
     pub(crate) place: Place,
+    /// Whether it reads no more, and is no part of what is counted.
+    pub(crate) stopped: bool,
     /// Whether a POST awaits its answer.
     pub(crate) posting: bool,
     /// Packets of Socket.IO that go into the next POST.
@@ -81,6 +83,7 @@ impl Connection {
             born,
             track: Track::default(),
             place: Place::Start,
+            stopped: false,
             posting: false,
             unposted: Vec::new(),
             unread: Vec::new(),
@@ -114,6 +117,12 @@ impl Connection {
     #[inline]
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Result<Option<usize>> {
         self.socket.as_ref().map_or(Ok(None), |socket| socket::receive(socket, buffer))
+    }
+
+    /// Reads nothing from now on, and lets the system take little.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        self.stopped = true;
+        self.socket.as_ref().map_or(Ok(()), socket::narrow)
     }
 
     pub(crate) fn close(&mut self) {

@@ -106,6 +106,17 @@ impl<T: Tally> Fleet<T> {
         }
     }
 
+    /// So many subscribers read no more; returns how many there were.
+    pub(crate) fn stop(&mut self, count: usize) -> rustix::io::Result<usize> {
+        let of_role = |connection: &&mut Connection| connection.role == Role::Subscriber && connection.is_ready();
+        let mut stopped = 0;
+        for connection in self.connections.iter_mut().filter(of_role).take(count) {
+            connection.stop()?;
+            stopped += 1;
+        }
+        Ok(stopped)
+    }
+
     /// Ends a connection, without calling it a failure.
     pub(crate) fn close(&mut self, id: usize) {
         let connection = &mut self.connections[id];
@@ -118,7 +129,9 @@ impl<T: Tally> Fleet<T> {
     }
 
     pub(crate) fn ready_of(&self, role: Role) -> impl Iterator<Item = &Connection> {
-        self.connections.iter().filter(move |connection| connection.role == role && connection.is_ready())
+        self.connections
+            .iter()
+            .filter(move |connection| connection.role == role && connection.is_ready() && !connection.stopped)
     }
 
     fn fail(&mut self, id: usize, why: String) {
@@ -137,6 +150,9 @@ impl<T: Tally> Fleet<T> {
     }
 
     fn handle(&mut self, id: usize, readiness: &Readiness) {
+        if self.connections[id].stopped {
+            return;
+        }
         if readiness.writable {
             self.writable(id, readiness.failed);
         }

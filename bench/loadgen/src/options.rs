@@ -96,6 +96,9 @@ pub(crate) struct Options {
     /// `fanout`: messages, at most.
     #[arg(long, default_value_t = 1_000_000_000)]
     pub(crate) msgs: u64,
+    /// `fanout`: subscribers besides --n that read nothing once they have joined.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) stopped: usize,
     /// `fanout`: rooms that the subscribers are spread over; publishers go round them.
     #[arg(long, default_value_t = 1)]
     pub(crate) rooms: usize,

@@ -37,6 +37,11 @@ pub(crate) fn connect(address: SocketAddrV4, closing: Closing) -> Result<OwnedFd
     }
 }
 
+/// Keeps the system from taking much of what nobody reads.
+pub(crate) fn narrow(socket: &OwnedFd) -> Result<()> {
+    sockopt::set_socket_recv_buffer_size(socket, 4096)
+}
+
 /// Bytes sent, 0 when the socket is full.
 pub(crate) fn send(socket: &OwnedFd, bytes: &[u8]) -> Result<usize> {
     match net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {

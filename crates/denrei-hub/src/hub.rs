@@ -206,7 +206,7 @@ impl Hub {
         let done = move |inner: &Inner, published: Result<Published, LogError>| {
             inner.counters.published(&keep, PublishOutcome::of(&published), begun.elapsed());
             if let Some(span) = span {
-                let place = |published: &Published| (published.position.clone(), published.duplicate);
+                let place = |published: &Published| (published.position.seq, published.duplicate);
                 span.close(published.as_ref().map(place).map_err(trace::why));
             }
             done(published);

@@ -568,6 +568,7 @@ impl Shard {
     ) {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { return };
         let Some(mut readers) = self.rooms.remove(&room) else { return run.clear() };
+        let untold = self.before(run);
         let numbered = first.seq != Seq::ZERO;
         let before = numbered.then(|| Position { epoch: first.epoch.clone(), seq: Seq(first.seq.0 - 1) });
         if readers.delivered.as_ref().is_some_and(|delivered| numbered && Some(delivered) != before.as_ref()) {
@@ -576,7 +577,6 @@ impl Shard {
         }
         let encoders = self.encoders.clone();
         let mut chunks = Chunks::default();
-        let handed = self.before(run);
         if self.handle.0.tracer.watches(&first.room) {
             let run_of = Run::new(&encoders, run, before, true);
             self.write_watched(&run_of, &mut readers.list, &mut chunks, dirty).await;
@@ -588,8 +588,8 @@ impl Shard {
                 }
             }
         }
-        if let Some(before) = handed {
-            self.handed(run, &readers, before);
+        if let Some(untold) = untold {
+            self.handed(run, readers.list.len(), untold);
         }
         self.tally.ran(&self.names, run);
         if numbered {

@@ -4,14 +4,13 @@
 //! Spans are told to whoever the application names ([`Spans`]); the hub knows of no collector and of no wire.
 
 use std::borrow::Cow;
-use std::ops::Sub;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use crate::hub::Hub;
-use crate::ids::{Position, RoomName, Seq, random_number};
+use crate::ids::{RoomName, Seq, random_number};
 use crate::message::Message;
 
 /// A span of a trace that is followed (`trace-id` and `parent-id` of W3C Trace Context, sampled).
@@ -43,12 +42,15 @@ pub struct Trail {
     /// Since when this node may hand it out.
     #[serde(skip)]
     since: OnceLock<SystemTime>,
+    /// It was published on this node.
+    #[serde(skip)]
+    here: bool,
 }
 
 impl Trail {
     /// To be followed as what happens in this span.
     pub fn new(context: SpanContext) -> Box<Self> {
-        Box::new(Self { context, since: OnceLock::new() })
+        Box::new(Self { context, since: OnceLock::new(), here: false })
     }
 
     /// This node may hand it out from now on.
@@ -66,7 +68,7 @@ pub struct Span {
     pub parent: u64,
     /// The parent is a span of another process.
     pub remote: bool,
-    /// What was done, of a closed set.
+    /// What was done.
     pub name: Cow<'static, str>,
     /// Its part in what it is a part of.
     pub kind: SpanKind,
@@ -155,12 +157,12 @@ pub struct OpenSpan {
 }
 
 impl OpenSpan {
-    /// It is over: the message has this place, perhaps since earlier, or was refused.
-    pub fn close(self, outcome: Result<(Position, bool), &'static str>) {
+    /// It is over: the message has this number, perhaps since earlier, or was refused.
+    pub fn close(self, outcome: Result<(Seq, bool), &'static str>) {
         let Self { spans, mut span } = self;
         match outcome {
-            Ok((place, duplicate)) => {
-                span.attributes.extend(number(place.seq));
+            Ok((seq, duplicate)) => {
+                span.attributes.extend(number(seq));
                 if duplicate {
                     span.attributes.push(("denrei.duplicate", true.into()));
                 }
@@ -182,6 +184,7 @@ impl Hub {
         let spans = self.0.reach.spans.as_ref()?;
         let parent = trail.context;
         trail.context = parent.child();
+        trail.here = true;
         let now = SystemTime::now();
         let mut attributes = about("send", room);
         attributes.push(("denrei.event", event.to_owned().into()));
@@ -206,42 +209,31 @@ impl Hub {
     }
 }
 
-/// What became of a run of messages at the readers of a room in one shard.
+/// What became of a message at the readers of a room in one shard.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Handed {
+    /// Messages that were handed out together.
+    pub(crate) messages: usize,
     /// Readers in the room.
-    pub(crate) readers: u64,
-    /// Those who were given all of it.
+    pub(crate) readers: usize,
+    /// Those who were given this one.
     pub(crate) given: u64,
-    /// Those who could not take it and read the log instead.
+    /// Those who could not take what was handed out, and read the log instead.
     pub(crate) fallen: u64,
     /// Messages that were dropped at single readers, all in all.
     pub(crate) dropped: u64,
 }
 
-impl Sub for Handed {
-    type Output = Self;
-
-    fn sub(self, before: Self) -> Self {
-        Self {
-            readers: self.readers - before.readers,
-            given: self.given - before.given,
-            fallen: self.fallen - before.fallen,
-            dropped: self.dropped - before.dropped,
-        }
-    }
-}
-
 /// The span of one message's way to the readers of a room in one shard; when it has ended is said later.
-pub(crate) fn deliver(message: &Message, shard: usize, messages: usize, handed: Handed) -> Option<Span> {
+pub(crate) fn deliver(message: &Message, shard: usize, handed: Handed) -> Option<Span> {
     let trail = message.trail.as_ref()?;
     let now = SystemTime::now();
     let mut attributes = about("process", &message.room);
     attributes.extend(number(message.seq));
     attributes.extend([
-        ("messaging.batch.message_count", (messages as u64).into()),
+        ("messaging.batch.message_count", (handed.messages as u64).into()),
         ("denrei.shard", (shard as u64).into()),
-        ("denrei.readers", handed.readers.into()),
+        ("denrei.readers", (handed.readers as u64).into()),
         ("denrei.readers.given", handed.given.into()),
         ("denrei.readers.fallen_behind", handed.fallen.into()),
         ("denrei.messages.dropped", handed.dropped.into()),
@@ -249,7 +241,7 @@ pub(crate) fn deliver(message: &Message, shard: usize, messages: usize, handed: 
     Some(Span {
         context: trail.context.child(),
         parent: trail.context.span,
-        remote: false,
+        remote: !trail.here,
         name: "deliver".into(),
         kind: SpanKind::Consumer,
         begun: trail.since.get().copied().unwrap_or(now),

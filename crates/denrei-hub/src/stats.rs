@@ -13,7 +13,6 @@ use crate::hub::Published;
 use crate::log::LogError;
 use crate::message::Message;
 use crate::outbox::Sent;
-use crate::span::Handed;
 
 /// Bounds for times from something that is asked to its answer, in ns.
 const ANSWERS: &[u64] = &[
@@ -227,7 +226,7 @@ impl ShardCounters {
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) wrote: Wrote,
-    fallen: u64,
+    pub(crate) fallen: u64,
     /// Readers that read the log by themselves, whatever the turn.
     pub(crate) behind: usize,
     pub(crate) dropped: u64,
@@ -268,9 +267,9 @@ impl Tally {
         }
     }
 
-    /// What the readers of the present run were handed, and since the beginning of the turn, what they were not.
-    pub(crate) fn handed(&self) -> Handed {
-        Handed { readers: 0, given: self.whole, fallen: self.fallen, dropped: self.dropped }
+    /// How many readers were given a message of the present run.
+    pub(crate) fn given(&self, at: usize) -> u64 {
+        self.whole + self.single.iter().filter(|given| **given == at).count() as u64
     }
 
     /// Every reader of a run has had its turn.

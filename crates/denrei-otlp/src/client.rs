@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::time::Duration;
 
 use http::{Request, Response};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -12,8 +11,7 @@ use opentelemetry_http::{Bytes, HttpClient, HttpError};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Handle;
 
-/// The SDK's own limit for an export, which it may be told to be shorter.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::OtlpConfig;
 
 pub(crate) struct Client {
     runtime: Handle,
@@ -21,15 +19,23 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(runtime: &Handle) -> Self {
-        let https = HttpsConnectorBuilder::new().with_native_roots().unwrap_or_else(|error| {
-            tracing::warn!(%error, "this machine has no root certificates: no collector at https:// is trusted");
-            let nobody = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
-            HttpsConnectorBuilder::new().with_tls_config(nobody)
-        });
+    pub(crate) fn new(config: &OtlpConfig, runtime: &Handle) -> Self {
+        let builder = HttpsConnectorBuilder::new();
+        let https = if config.address.starts_with("https:") {
+            builder.with_native_roots().unwrap_or_else(|error| {
+                tracing::warn!(%error, "this machine has no root certificates: no collector is trusted");
+                HttpsConnectorBuilder::new().with_tls_config(trusting_nobody())
+            })
+        } else {
+            builder.with_tls_config(trusting_nobody())
+        };
         let connector = https.https_or_http().enable_http1().build();
-        Self { runtime: runtime.clone(), inner: HyperClient::new(connector, PATIENCE, None) }
+        Self { runtime: runtime.clone(), inner: HyperClient::new(connector, config.timeout, None) }
     }
+}
+
+fn trusting_nobody() -> ClientConfig {
+    ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth()
 }
 
 impl fmt::Debug for Client {

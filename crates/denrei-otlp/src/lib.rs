@@ -1,7 +1,7 @@
 //! Gives spans to an OpenTelemetry collector, by OTLP over HTTP (protobuf).
 //!
-//! What to send, how to group it and how often to try again is OpenTelemetry's own SDK's to do, and so are the variables
-//! `OTEL_EXPORTER_OTLP_*`, `OTEL_BSP_*`, `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`. Here the hub's spans are put
+//! How to group what is sent, and how often to try again, is OpenTelemetry's own SDK's to do, and so are headers, compression
+//! (`OTEL_EXPORTER_OTLP_*`), queues (`OTEL_BSP_*`), `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`. Here the hub's spans are put
 //! into its words, and it is given a way to send.
 
 mod client;
@@ -23,8 +23,10 @@ use tokio::runtime::Handle;
 /// Where spans go, and who sends them.
 #[derive(Clone, Debug)]
 pub struct OtlpConfig {
-    /// The collector's address (`http://127.0.0.1:4318`); none for what the environment says.
-    pub endpoint: Option<String>,
+    /// Where traces are sent (`http://127.0.0.1:4318/v1/traces`).
+    pub address: String,
+    /// How long the collector may take. Default 10 s.
+    pub timeout: Duration,
     /// Which of the servers sends them: `service.instance.id`.
     pub instance: String,
     /// Its version: `service.version`.
@@ -57,10 +59,11 @@ impl Otlp {
     /// # Errors
     /// A sentence for the operator.
     pub fn start(config: &OtlpConfig, runtime: &Handle) -> Result<Self, InvalidOtlp> {
-        let mut exporter = SpanExporter::builder().with_http().with_http_client(client::Client::new(runtime));
-        if let Some(endpoint) = &config.endpoint {
-            exporter = exporter.with_endpoint(path_of_traces(endpoint));
-        }
+        let exporter = SpanExporter::builder()
+            .with_http()
+            .with_http_client(client::Client::new(config, runtime))
+            .with_endpoint(&config.address)
+            .with_timeout(config.timeout);
         let exporter = exporter.build().map_err(|error| InvalidOtlp(error.to_string()))?;
         let counts = Arc::new(Counts::default());
         let exporter = Counting { exporter, counts: Arc::clone(&counts) };
@@ -171,24 +174,5 @@ fn worded(value: SpanValue) -> Value {
         SpanValue::Text(Cow::Owned(text)) => Value::from(text),
         SpanValue::Number(number) => Value::I64(number),
         SpanValue::Flag(flag) => Value::Bool(flag),
-    }
-}
-
-/// What is given is a collector, as in `OTEL_EXPORTER_OTLP_ENDPOINT`: traces have their path there.
-fn path_of_traces(endpoint: &str) -> String {
-    let endpoint = endpoint.trim_end_matches('/');
-    if endpoint.ends_with("/v1/traces") { endpoint.to_owned() } else { format!("{endpoint}/v1/traces") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_collector_is_named_with_or_without_the_path() {
-        for endpoint in ["http://c:4318", "http://c:4318/", "http://c:4318/v1/traces"] {
-            assert_eq!(path_of_traces(endpoint), "http://c:4318/v1/traces");
-        }
-        assert_eq!(path_of_traces("https://c/otlp"), "https://c/otlp/v1/traces");
     }
 }

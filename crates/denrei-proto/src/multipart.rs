@@ -38,7 +38,8 @@ pub enum Said {
 }
 
 /// It is no form, or one that asks too much: a sentence.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct Malformed(pub &'static str);
 
 impl Form {
@@ -85,7 +86,8 @@ impl Form {
                         return Err(Malformed("the form has no file"));
                     }
                     let Some(end) = find(&self.held, b"\r\n\r\n") else {
-                        return if self.held.len() > Self::MOST { Err(TOO_MUCH) } else { Ok(Said::More) };
+                        // A blank line may be cut.
+                        return if self.held.len() > Self::MOST + 3 { Err(TOO_MUCH) } else { Ok(Said::More) };
                     };
                     self.pass(end)?;
                     let head = self.held.split_to(end + 4);

@@ -26,7 +26,7 @@ pub(crate) use self::cluster::{Bus, server_id};
 pub(crate) use self::compat::Shared;
 pub(crate) use self::files::{FilesPlace, S3Key};
 pub(crate) use self::observing::Logging;
-pub(crate) use self::opentelemetry::Collector;
+pub(crate) use self::opentelemetry::{Collector, OpenTelemetry};
 pub(crate) use self::tls::Secure;
 pub(crate) use self::unknown::check_environment;
 use crate::cli::Options;
@@ -44,8 +44,8 @@ pub(crate) struct Settings {
     pub(crate) shared: Vec<Shared>,
     /// Where operators are served apart.
     pub(crate) operators: Option<SocketAddr>,
-    /// Who collects spans; none for nobody.
-    pub(crate) collector: Option<Collector>,
+    /// Who collects spans.
+    pub(crate) opentelemetry: OpenTelemetry,
     pub(crate) log: Logging,
     /// None: no files are kept.
     pub(crate) files: Option<FilesPlace>,
@@ -95,7 +95,7 @@ pub(crate) fn resolve(options: &Options) -> Result<Settings, String> {
     let metrics = std::mem::take(&mut file.metrics);
     let operators = observing::metrics(metrics, options.metrics_token.as_deref(), &mut config.metrics)?;
     let spans = std::mem::take(&mut file.opentelemetry);
-    let collector = opentelemetry::resolve(spans, opentelemetry::environment, &mut config.spans)?;
+    let opentelemetry = opentelemetry::resolve(spans, opentelemetry::environment, &mut config.spans)?;
     let log = observing::log(options, std::mem::take(&mut file.log))?;
     let said = (file.bus.take(), std::mem::take(&mut file.cluster));
     let compat = std::mem::take(&mut file.socketio.compat);
@@ -105,7 +105,7 @@ pub(crate) fn resolve(options: &Options) -> Result<Settings, String> {
     let bus = cluster::resolve(options, said.0, said.1, (listen, &database), &mut config)?;
     let shared = compat::resolve(compat, bus.is_some())?;
     let files = files::place(place, &options.s3, &data, bus.is_some())?;
-    Ok(Settings { listen, tls, data, database, bus, shared, files, operators, collector, log, config, policy })
+    Ok(Settings { listen, tls, data, database, bus, shared, files, operators, opentelemetry, log, config, policy })
 }
 
 fn read(path: Option<&Path>) -> Result<File, String> {

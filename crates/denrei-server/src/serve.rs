@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Options;
-use crate::config::{Bus, Database, FilesPlace, Settings};
+use crate::config::{Bus, Collector, Database, FilesPlace, Settings};
 use crate::reload::{self, Begun};
 use crate::{logs, page, secret, welcome};
 
@@ -45,10 +45,12 @@ pub(crate) fn run(mut settings: Settings, options: Options) -> Result<(), String
         parts.channels = Some(channels);
     }
     let node = settings.config.hub.node.clone();
-    let otlp = settings.collector.map(|collector| {
+    for ignored in &settings.opentelemetry.ignored {
+        tracing::warn!("environment: {ignored}");
+    }
+    let otlp = settings.opentelemetry.collector.map(|Collector { address, timeout }| {
         let instance = node.id.as_str().to_owned();
-        let endpoint = (!collector.of_environment).then_some(collector.address);
-        let config = OtlpConfig { endpoint, instance, version: env!("CARGO_PKG_VERSION") };
+        let config = OtlpConfig { address, timeout, instance, version: env!("CARGO_PKG_VERSION") };
         Otlp::start(&config, first.handle()).map(Arc::new)
     });
     let otlp = otlp.transpose().map_err(|error| said("opentelemetry", &error))?;
@@ -120,15 +122,15 @@ pub(crate) fn run(mut settings: Settings, options: Options) -> Result<(), String
             welcome::developer(address, &signing);
         }
         denrei.serve(listeners, places, page::routes(), stop).await;
-        if let Some(otlp) = otlp {
-            // It waits for tasks of this thread.
-            let _ = tokio::task::spawn_blocking(move || otlp.finish()).await;
-        }
         tracing::info!("stopped");
         Ok::<(), String>(())
     })?;
     // What is acknowledged is on disk already; what is under way gets there now.
     store.close();
+    if let Some(otlp) = otlp {
+        // It waits for tasks of this runtime.
+        let _ = first.block_on(async { tokio::task::spawn_blocking(move || otlp.finish()).await });
+    }
     Ok(())
 }
 

@@ -109,7 +109,7 @@ pub(crate) fn cors(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
     vec![
         ("access-control-allow-origin", origin.to_owned()),
         ("access-control-allow-credentials", "true".to_owned()),
-        ("access-control-expose-headers", "denrei-position, etag, retry-after".to_owned()),
+        ("access-control-expose-headers", "denrei-position, etag, retry-after, x-request-id".to_owned()),
         ("vary", "origin".to_owned()),
     ]
 }

@@ -269,16 +269,19 @@ impl App {
             user: identity.user.clone(),
             id,
             origin: publish.from.map_or(0, Outbox::number),
-            trail: self.sampler.follow(),
             ..Draft::new(room, event, Bytes::copy_from_slice(publish.payload.as_bytes()), now_ms())
         };
         Ok((Drafted::Event(draft), decision))
     }
 
     /// Publishes what [`App::draft`] has made, as [`Hub::publish`] does.
-    pub(crate) fn publish(&self, drafted: Drafted, done: impl FnOnce(Result<Published, Refusal>) + Send + 'static) {
+    pub(crate) fn publish(&self, mut drafted: Drafted, done: impl FnOnce(Result<Published, Refusal>) + Send + 'static) {
         match drafted {
-            Drafted::Event(draft) if shared_room(&draft.room).is_some() => done(Ok(self.emit(draft))),
+            Drafted::Event(draft) if shared_room(&draft.room).is_some() => return done(Ok(self.emit(draft))),
+            Drafted::Event(ref mut draft) => draft.trail = self.sampler.follow(),
+            Drafted::Message(_) => {}
+        }
+        match drafted {
             Drafted::Event(draft) if self.events.gives(&draft) => {
                 let (events, given) = (self.events.clone(), draft.clone());
                 self.hub.publish(draft, move |published| {

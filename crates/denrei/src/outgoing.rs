@@ -13,6 +13,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
+use crate::spans::{self, TRACEPARENT};
+
 /// The longest answer that is read.
 const LONGEST: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -82,7 +84,10 @@ pub(crate) fn host(address: &str) -> String {
     address.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned)).unwrap_or_default()
 }
 
-async fn ask(request: Request<Full<Bytes>>, patience: Duration) -> Result<Bytes, String> {
+async fn ask(mut request: Request<Full<Bytes>>, patience: Duration) -> Result<Bytes, String> {
+    if let Some(value) = spans::traceparent() {
+        request.headers_mut().insert(TRACEPARENT, value);
+    }
     let answer = async {
         let answer = client().request(request).await.map_err(|error| explained(&error))?;
         if answer.status() != StatusCode::OK {

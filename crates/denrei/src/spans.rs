@@ -13,26 +13,34 @@ use denrei_hub::span::{Span, SpanContext, SpanKind, Spans, Trail};
 use http::{HeaderValue, Method};
 
 pub(crate) use self::traceparent::TRACEPARENT;
-use self::traceparent::{Said, format, parse};
+use self::traceparent::{format, parse};
 
 /// How many traces there are.
 #[derive(Clone, Debug)]
 pub struct SpansConfig {
     /// The part of the publishes without a `traceparent` that are followed: 0 to 1. Default 1.
     pub sample: f64,
+    /// Whether a `traceparent` says that a request is followed, or not; else it only says of what it is a part. Default true.
+    pub parent_decides: bool,
     /// Traces in a second, on this node, whoever wants them. Default 100.
     pub per_second: u32,
 }
 
 impl Default for SpansConfig {
     fn default() -> Self {
-        Self { sample: 1.0, per_second: 100 }
+        Self { sample: 1.0, parent_decides: true, per_second: 100 }
     }
 }
 
 tokio::task_local! {
     /// What the request that the task answers is followed as.
     static ASKED: Option<SpanContext>;
+}
+
+/// What the request that the task answers tells those whom it asks in turn.
+pub(crate) fn traceparent() -> Option<HeaderValue> {
+    let asked = ASKED.try_with(|asked| *asked).ok().flatten()?;
+    HeaderValue::from_str(&format(asked)).ok()
 }
 
 /// Decides what is followed.
@@ -45,23 +53,17 @@ pub(crate) struct Sampler {
     begun: AtomicU64,
 }
 
-/// A request that is followed.
+/// A request that is followed. Its span ends with it, also when it is given up before there is an answer.
 pub(crate) struct Asked {
+    spans: Arc<dyn Spans>,
     context: SpanContext,
-    parent: u64,
-    begun: SystemTime,
-    method: &'static str,
-    path: String,
+    span: Option<Span>,
+    status: Option<u16>,
 }
 
 impl Sampler {
     pub(crate) fn new(config: SpansConfig, spans: Option<Arc<dyn Spans>>) -> Self {
         Self { config, spans, started: Instant::now(), begun: AtomicU64::new(0) }
-    }
-
-    /// Whether anything is followed at all.
-    pub(crate) fn is_on(&self) -> bool {
-        self.spans.is_some()
     }
 
     /// Whether what is published now is followed: as a part of the request that the task answers, or by chance.
@@ -72,57 +74,42 @@ impl Sampler {
     }
 
     /// Whether a request is followed. What it is handed on with says so, too.
-    pub(crate) fn ask(&self, request: &mut Request) -> Option<Asked> {
-        self.spans.as_ref()?;
+    pub(crate) fn ask(&self, request: &mut Request, route: &str, name: &str) -> Option<Asked> {
+        let spans = self.spans.as_ref()?;
         let parent = match parse(request.headers()) {
-            Said::Follow(context) => self.place().then_some(context),
-            Said::Leave => None,
+            Some((parent, sampled)) if self.config.parent_decides => (sampled && self.place()).then_some(parent),
+            Some((parent, _)) => self.begin().map(|_| parent),
             // Who only looks for something new, and perhaps waits for long, is followed on request.
-            Said::Nothing if is_change(request) => self.begin(),
-            Said::Nothing => None,
+            None if is_change(request) => self.begin(),
+            None => None,
         }?;
-        let context = parent.child();
-        let header = HeaderValue::from_str(&format(context)).ok()?;
-        request.headers_mut().insert(TRACEPARENT, header);
-        Some(Asked {
+        let (context, method) = (parent.child(), method(request.method()));
+        request.headers_mut().insert(TRACEPARENT, HeaderValue::from_str(&format(context)).ok()?);
+        let route = Some(route).filter(|route| route.starts_with('/'));
+        let now = SystemTime::now();
+        let mut attributes =
+            vec![("http.request.method", method.into()), ("denrei.request.id", name.to_owned().into())];
+        attributes.extend(route.map(|route| ("http.route", route.to_owned().into())));
+        let span = Span {
             context,
             parent: parent.span,
-            begun: SystemTime::now(),
-            method: method(request.method()),
-            path: request.uri().path().to_owned(),
-        })
+            remote: parent.span != 0,
+            name: route.map_or(method.into(), |route| format!("{method} {route}").into()),
+            kind: SpanKind::Server,
+            begun: now,
+            ended: now,
+            attributes,
+            error: None,
+        };
+        Some(Asked { spans: Arc::clone(spans), context, span: Some(span), status: None })
     }
 
     /// What is published while a request is answered is a part of it.
     pub(crate) async fn within<T>(&self, asked: Option<&Asked>, answering: impl Future<Output = T>) -> T {
-        if self.is_on() { ASKED.scope(asked.map(|asked| asked.context), answering).await } else { answering.await }
-    }
-
-    /// A request was answered.
-    pub(crate) fn answered(&self, asked: Asked, route: &str, status: u16, name: &str) {
-        let (Some(spans), Asked { context, parent, begun, method, path }) = (&self.spans, asked) else { return };
-        let failed = status >= 500;
-        let mut attributes = vec![
-            ("http.request.method", method.into()),
-            ("http.route", route.to_owned().into()),
-            ("http.response.status_code", u64::from(status).into()),
-            ("url.path", path.into()),
-            ("denrei.request.id", name.to_owned().into()),
-        ];
-        if failed {
-            attributes.push(("error.type", status.to_string().into()));
+        match &self.spans {
+            Some(_) => ASKED.scope(asked.map(|asked| asked.context), answering).await,
+            None => answering.await,
         }
-        spans.ended(Span {
-            context,
-            parent,
-            remote: parent != 0,
-            name: format!("{method} {route}").into(),
-            kind: SpanKind::Server,
-            begun,
-            ended: SystemTime::now(),
-            attributes,
-            error: failed.then(|| "the server could not answer".into()),
-        });
     }
 
     /// A trace begins here, by chance.
@@ -142,6 +129,33 @@ impl Sampler {
             (count < u64::from(self.config.per_second)).then_some((second << 32) | (count + 1))
         };
         self.begun.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+}
+
+impl Asked {
+    pub(crate) fn answered(mut self, status: u16) {
+        self.status = Some(status);
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let Some(mut span) = self.span.take() else { return };
+        span.ended = SystemTime::now();
+        match self.status {
+            Some(status) => {
+                span.attributes.push(("http.response.status_code", u64::from(status).into()));
+                if status >= 500 {
+                    span.attributes.push(("error.type", status.to_string().into()));
+                    span.error = Some("the server could not answer".into());
+                }
+            }
+            None => {
+                span.attributes.push(("error.type", "given_up".into()));
+                span.error = Some("whoever asked has gone".into());
+            }
+        }
+        self.spans.ended(span);
     }
 }
 
@@ -176,7 +190,7 @@ mod tests {
     }
 
     fn sampler(sample: f64, per_second: u32) -> Sampler {
-        Sampler::new(SpansConfig { sample, per_second }, Some(Arc::new(Nobody)))
+        Sampler::new(SpansConfig { sample, per_second, ..SpansConfig::default() }, Some(Arc::new(Nobody)))
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<Failures, St
     let wall = seconds(tally.last_delivery.saturating_sub(start));
     let deliveries = tally.counts.deliveries as f64;
     report.number("n", subscribers as f64);
+    report.number("stopped", options.stopped as f64);
     report.number("publishers", wave.publishers.len() as f64);
     report.number("inflight", options.inflight as f64);
     report.number("size", options.size as f64);
@@ -85,7 +86,11 @@ impl Wave {
         let ledger = Ledger::new(target.rooms);
         let mut fleet = Fleet::new(target, ledger, gap(options, 20)).map_err(system)?;
 
-        fleet.open(Role::Subscriber, options.n.unwrap_or(USUAL_CONNECTIONS), options.conc, OPENING_LIMIT);
+        let readers = options.n.unwrap_or(USUAL_CONNECTIONS);
+        fleet.open(Role::Subscriber, readers + options.stopped, options.conc, OPENING_LIMIT);
+        if fleet.stop(options.stopped).map_err(system)? < options.stopped {
+            return Err(format!("too few subscribers: {}", fleet.failures.last));
+        }
         let rooms: Vec<usize> = fleet.ready_of(Role::Subscriber).map(|connection| connection.room).collect();
         rooms.iter().for_each(|room| fleet.tally.expect_reader(*room));
         let usual = if wire == Wire::Http { 8 } else { 1 };

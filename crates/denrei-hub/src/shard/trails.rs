@@ -3,22 +3,32 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{Readers, Shard};
+use super::Shard;
 use crate::message::Message;
-use crate::span::{self, Handed};
+use crate::span::{Handed, Span, deliver};
+
+/// Readers who fell behind in this turn, and messages that were dropped in it.
+pub(super) struct Before(u64, u64);
 
 impl Shard {
-    /// What was handed out before a run, if anything in it is followed and anybody is told.
-    pub(super) fn before(&self, run: &[Arc<Message>]) -> Option<Handed> {
-        let followed = run.iter().any(|message| message.trail.is_some());
-        (followed && self.spans.is_some()).then(|| self.tally.handed())
+    /// What there was before a run, if anybody is told of spans and something in it is followed.
+    pub(super) fn before(&self, run: &[Arc<Message>]) -> Option<Before> {
+        let followed = self.spans.is_some() && run.iter().any(|message| message.trail.is_some());
+        followed.then_some(Before(self.tally.fallen, self.tally.dropped))
     }
 
-    /// Begins the spans of a run that was handed to these readers.
-    pub(super) fn handed(&mut self, run: &[Arc<Message>], readers: &Readers, before: Handed) {
-        let handed = Handed { readers: readers.list.len() as u64, ..self.tally.handed() - before };
-        let number = self.handle.number();
-        self.followed.extend(run.iter().filter_map(|message| span::deliver(message, number, run.len(), handed)));
+    /// Begins the spans of a run that was handed to so many readers.
+    pub(super) fn handed(&mut self, run: &[Arc<Message>], readers: usize, Before(fallen, dropped): Before) {
+        for (at, message) in run.iter().enumerate() {
+            let handed = Handed {
+                messages: run.len(),
+                readers,
+                given: self.tally.given(at),
+                fallen: self.tally.fallen - fallen,
+                dropped: self.tally.dropped - dropped,
+            };
+            self.followed.extend(deliver(message, self.handle.number(), handed));
+        }
     }
 
     /// Everything of a turn has gone to the sockets, or waits for them.
@@ -29,7 +39,7 @@ impl Shard {
         let now = SystemTime::now();
         for span in self.followed.drain(..) {
             if let Some(spans) = &self.spans {
-                spans.ended(span::Span { ended: now, ..span });
+                spans.ended(Span { ended: now, ..span });
             }
         }
     }

@@ -74,6 +74,7 @@ async fn a_publish_is_a_span_and_each_shard_that_hands_it_out_is_a_part_of_it() 
     let mut delivered: Vec<_> = spans.iter().filter(|span| span.name == "deliver").collect();
     delivered.sort_by_key(|span| number(span, "denrei.shard"));
     assert!(delivered.iter().all(|span| span.parent == publish.context.span && span.kind == SpanKind::Consumer));
+    assert!(spans.iter().all(|span| !span.remote));
     let counts = |span: &Span| {
         ["denrei.shard", "denrei.readers", "denrei.readers.given"].map(|name| number(span, name).unwrap())
     };
@@ -119,6 +120,26 @@ async fn a_reader_that_falls_behind_is_counted() {
 }
 
 #[tokio::test]
+async fn of_two_messages_in_one_run_each_is_counted_where_it_went() {
+    let (mut node, kept) = start(HubConfig::default(), None);
+    let (a, b) = (node.connect(Connecting::as_client("a")), node.connect(Connecting::as_client("b")));
+    a.join(ROOM).await;
+    b.join(ROOM).await;
+    // Without a pause in between, so that the shard finds both.
+    for (client, connection) in [("a", &a), ("b", &b)] {
+        let mine = Draft { from: Some(client.into()), origin: connection.outbox.number(), ..draft(ROOM, client) };
+        node.hub.publish(followed(mine).0, |published| assert!(published.is_ok()));
+    }
+    let spans = kept.spans(4).await;
+    let delivered = spans.iter().filter(|span| span.name == "deliver");
+    let counts = delivered.map(|span| {
+        ["messaging.batch.message_count", "denrei.readers", "denrei.readers.given"]
+            .map(|name| number(span, name).unwrap())
+    });
+    assert_eq!(counts.collect::<Vec<_>>(), [[2, 2, 1], [2, 2, 1]]);
+}
+
+#[tokio::test]
 async fn another_node_goes_on_with_the_trace() {
     let bus = LocalBus::default();
     let join = |id: &str| {
@@ -134,7 +155,7 @@ async fn another_node_goes_on_with_the_trace() {
     let publish = publishing.spans(1).await.remove(0);
     let deliver = delivering.spans(1).await.remove(0);
     assert_eq!((&*publish.name, publish.parent), ("publish", context.span));
-    assert_eq!((&*deliver.name, deliver.parent), ("deliver", publish.context.span));
+    assert_eq!((&*deliver.name, deliver.parent, deliver.remote), ("deliver", publish.context.span, true));
     assert_eq!(deliver.context.trace, context.trace);
     until(|| reader.told.lines().iter().filter(|line| line.starts_with("signal:room|")).count() == 2).await;
     assert_eq!((publishing.spans(1).await.len(), delivering.spans(1).await.len()), (1, 1));

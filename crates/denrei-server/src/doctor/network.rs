@@ -55,7 +55,10 @@ pub(super) async fn bus(report: &mut Report, settings: &Settings) {
 
 /// Whether anybody listens where spans are sent.
 pub(super) async fn collector(report: &mut Report, settings: &Settings) {
-    let Some(collector) = &settings.collector else { return };
+    for ignored in &settings.opentelemetry.ignored {
+        report.warn("opentelemetry", ignored, "correct it, or take it away for this server");
+    }
+    let Some(collector) = &settings.opentelemetry.collector else { return };
     let Ok(address) = collector.address.parse::<http::Uri>() else { return };
     let host = address.host().unwrap_or_default().trim_matches(['[', ']']);
     let port = address.port_u16().unwrap_or(if address.scheme_str() == Some("https") { 443 } else { 80 });

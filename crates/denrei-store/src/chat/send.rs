@@ -59,13 +59,13 @@ pub(crate) struct Sending {
 }
 
 impl Sending {
-    pub(crate) fn new(message: NewMessage, told: Told<Sent>) -> Self {
+    pub(crate) fn new(mut message: NewMessage, told: Told<Sent>) -> Self {
         let draft = Draft {
             from: message.by.client.clone(),
             user: message.by.user.clone(),
             id: message.id.clone(),
             origin: message.by.origin,
-            trail: message.by.trail.clone(),
+            trail: message.by.trail.take(),
             ..Draft::new(
                 message.room.clone(),
                 Name::parse("message").expect("a word is a name"),

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use denrei_hub::{
-    Draft, Epoch, Hub, Listener, Name, Outbox, Outcome, Position, PublishOutcome as Counted, Record, RoomName, Seq,
-    Step, Word,
+    Draft, Hub, Listener, Name, Outbox, Outcome, PublishOutcome as Counted, Record, RoomName, Seq, Step, Word,
 };
 use denrei_proto::codes::Code;
 use denrei_store::Store;
@@ -197,7 +196,7 @@ impl Chat {
                 typing.has_sent(event);
             }
             if let Some(span) = span {
-                let place = |Sent { event, duplicate }: &Sent| (event.position(), *duplicate);
+                let place = |Sent { event, duplicate }: &Sent| (event.seq, *duplicate);
                 span.close(sent.as_ref().map(place).map_err(|refusal| refusal.code.as_str()));
             }
             if let (Some(noted), Err(refusal)) = (noted, &sent) {
@@ -257,7 +256,7 @@ impl Chat {
             }
             if let Some(span) = span {
                 span.close(match &outcome {
-                    Ok(Ok(changed)) => Ok((place(changed), false)),
+                    Ok(Ok(changed)) => Ok((changed.events.last().map_or(Seq::ZERO, |event| event.seq), false)),
                     Ok(Err(refused)) => Err(Refusal::from(refused.clone()).code.as_str()),
                     Err(_) => Err(Code::Unavailable.as_str()),
                 });
@@ -272,12 +271,6 @@ impl Chat {
     fn to_user(&self, user: &Name, event: &str, payload: &impl Serialize) {
         to_user(&self.hub, user, event, payload);
     }
-}
-
-/// Where the last event stands that tells of a change; before all numbers when none does.
-fn place(changed: &Changed) -> Position {
-    let unnumbered = || Position { epoch: Epoch::none(), seq: Seq::ZERO };
-    changed.events.last().map_or_else(unnumbered, |event| event.position())
 }
 
 /// Tells a user's own connections.

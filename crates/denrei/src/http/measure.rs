@@ -28,13 +28,13 @@ pub(super) async fn measure(State(app): State<Arc<App>>, mut request: Request, n
     request.headers_mut().insert(ID, id.clone());
     let name = id.to_str().unwrap_or_default();
     let span = tracing::info_span!("request", request = name);
-    let asked = app.sampler.ask(&mut request);
+    let asked = app.sampler.ask(&mut request, app.metrics.label(route), name);
     let answering = next.run(request).instrument(span.clone());
     let mut response = app.sampler.within(asked.as_ref(), answering).await;
     let (status, took) = (response.status().as_u16(), begun.elapsed());
     app.metrics.answered(route, method.as_str(), status, took);
     if let Some(asked) = asked {
-        app.sampler.answered(asked, app.metrics.label(route), status, name);
+        asked.answered(status);
     }
     span.in_scope(|| {
         let bytes = response.body().size_hint().exact();

@@ -126,7 +126,8 @@ async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
             ("access-control-allow-methods", "GET, POST, PUT, PATCH, DELETE"),
             (
                 "access-control-allow-headers",
-                "authorization, content-digest, content-type, if-none-match, last-event-id, range",
+                "authorization, baggage, content-digest, content-type, if-none-match, last-event-id, range, traceparent, \
+                 tracestate, x-request-id",
             ),
             ("access-control-max-age", "600"),
         ];

@@ -34,9 +34,10 @@ pub(crate) fn report(app: &App, format: Format) -> String {
     }
     if let Some(spans) = app.hub.spans() {
         let SpanStatistics { ended, exported, failed } = spans.statistics();
-        let help = "Spans for OpenTelemetry: all, and those that the collector took or did not take.";
-        let mut family = page.family("denrei_spans_total", Counter, help);
-        for (outcome, count) in [("ended", ended), ("exported", exported), ("failed", failed)] {
+        page.one("denrei_spans_ended_total", Counter, "Spans for OpenTelemetry.", ended);
+        let help = "Spans that were sent to the collector, and whether it took them.";
+        let mut family = page.family("denrei_spans_sent_total", Counter, help);
+        for (outcome, count) in [("exported", exported), ("failed", failed)] {
             family.sample(&[("outcome", outcome)], count);
         }
     }

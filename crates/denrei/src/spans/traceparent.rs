@@ -5,24 +5,15 @@ use http::{HeaderMap, HeaderName};
 
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// What a request says of being followed.
-#[derive(Debug, PartialEq)]
-pub(super) enum Said {
-    /// Nothing, or nothing that can be read: section 4.3 has such a header ignored.
-    Nothing,
-    /// It is a part of a trace that is kept.
-    Follow(SpanContext),
-    /// It is a part of a trace that is not.
-    Leave,
-}
-
-pub(super) fn parse(headers: &HeaderMap) -> Said {
+/// What a request is a part of, and whether that is kept. None when it does not say, or in words that cannot be read:
+/// section 4.3 has such a header ignored.
+pub(super) fn parse(headers: &HeaderMap) -> Option<(SpanContext, bool)> {
     let mut said = headers.get_all(TRACEPARENT).iter();
-    let (Some(one), None) = (said.next(), said.next()) else { return Said::Nothing };
-    one.to_str().ok().and_then(read).unwrap_or(Said::Nothing)
+    let (Some(one), None) = (said.next(), said.next()) else { return None };
+    read(one.to_str().ok()?)
 }
 
-fn read(text: &str) -> Option<Said> {
+fn read(text: &str) -> Option<(SpanContext, bool)> {
     let mut fields = text.split('-');
     let (version, trace, parent, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
     let version = hex(version, 2)?;
@@ -37,7 +28,7 @@ fn read(text: &str) -> Option<Said> {
     if trace == (0, 0) || span == 0 {
         return None;
     }
-    Some(if sampled { Said::Follow(SpanContext { trace, span }) } else { Said::Leave })
+    Some((SpanContext { trace, span }, sampled))
 }
 
 /// A number of exactly so many lower case digits.
@@ -59,7 +50,8 @@ mod tests {
 
     #[test]
     fn what_is_written_can_be_read() {
-        let Some(Said::Follow(context)) = read(EXAMPLE) else { panic!("it is sampled") };
+        let (context, sampled) = read(EXAMPLE).expect("it is one");
+        assert!(sampled);
         assert_eq!(context.trace, (0x4bf9_2f35_77b3_4da6, 0xa3ce_929d_0e0e_4736));
         assert_eq!(context.span, 0x00f0_67aa_0ba9_02b7);
         assert_eq!(format(context), EXAMPLE);
@@ -67,17 +59,15 @@ mod tests {
 
     #[test]
     fn flags_say_whether_it_is_kept() {
-        let with = |flags: &str| read(&EXAMPLE.replace("-01", flags));
-        assert_eq!(with("-00"), Some(Said::Leave));
-        assert!(matches!(with("-03"), Some(Said::Follow(_))));
-        assert_eq!(with("-0e"), Some(Said::Leave));
+        let kept = |flags: &str| read(&EXAMPLE.replace("-01", flags)).map(|(_, sampled)| sampled);
+        assert_eq!([kept("-00"), kept("-03"), kept("-0e")], [Some(false), Some(true), Some(false)]);
     }
 
     #[test]
     fn a_later_version_may_say_more() {
-        assert!(matches!(read(&EXAMPLE.replacen("00", "cc", 1)), Some(Said::Follow(_))));
+        assert!(read(&EXAMPLE.replacen("00", "cc", 1)).is_some());
         let more = format!("{}-what-the-future-will-be-like", EXAMPLE.replacen("00", "cc", 1));
-        assert!(matches!(read(&more), Some(Said::Follow(_))));
+        assert!(read(&more).is_some());
         assert_eq!(read(&format!("{EXAMPLE}-more")), None);
     }
 
@@ -106,8 +96,8 @@ mod tests {
     fn said_twice_is_said_by_nobody() {
         let mut headers = HeaderMap::new();
         headers.append(TRACEPARENT, EXAMPLE.parse().unwrap());
-        assert!(matches!(parse(&headers), Said::Follow(_)));
+        assert!(parse(&headers).is_some());
         headers.append(TRACEPARENT, EXAMPLE.parse().unwrap());
-        assert_eq!(parse(&headers), Said::Nothing);
+        assert_eq!(parse(&headers), None);
     }
 }

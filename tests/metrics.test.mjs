@@ -63,7 +63,7 @@ describe('what is counted', () => {
     assert.equal(change('denrei_deliveries_total'), 30);
     assert.equal(change('websocket_messages_total', { direction: 'out', type: 'price' }), 30);
     assert.equal(change('websocket_messages_total', { direction: 'in', type: 'price' }), 10);
-    assert.equal(change('denrei_publishes_total', { keep: 'memory', outcome: 'taken' }), 10);
+    assert.equal(change('denrei_publishes_total', { class: 'live', keep: 'memory', outcome: 'taken' }), 10);
     assert.equal(change('denrei_publish_seconds_count', { keep: 'memory' }), 10);
     assert.equal(change('websocket_message_latency_seconds_count'), 10);
     const route = { route: '/api/rooms/{room}/events', method: 'POST', status: '2xx' };
@@ -84,7 +84,7 @@ describe('what is counted', () => {
     const change = await moved(server, async () => {
       for (let n = 0; n < 2; n += 1) await server.publish(name, { payload: 1, id: 'same' });
     });
-    assert.equal(change('denrei_publishes_total', { keep: 'store', outcome: 'taken' }), 1);
+    assert.equal(change('denrei_publishes_total', { class: 'feed', keep: 'store', outcome: 'taken' }), 1);
     assert.equal(change('denrei_publishes_total', { keep: 'store', outcome: 'duplicate' }), 1);
     assert.ok(change('denrei_store_operations_total') >= 2 && change('denrei_store_commit_seconds_count') >= 2);
     assert.equal((await Metrics.of(server)).value('denrei_store_info', { kind: 'sqlite' }), 1);

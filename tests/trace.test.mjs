@@ -173,6 +173,25 @@ describe('a trace', () => {
     await trace.end();
   });
 
+  test('shows that the policy refuses a message of the chat, whichever way it is sent', async (t) => {
+    const own = await Server.start({ config: '[[policy.rules]]\nrooms = "chat:closed"\nread = ["everyone"]\npublish = []\n' });
+    t.after(() => own.close());
+    const [root, alice] = [await User.of(own, 'root', '--role', 'admin'), await User.of(own, 'alice')];
+    const trace = await Trace.begin(root, { room: 'chat:closed' });
+    const [socket, client] = [await alice.socket(), await alice.client()];
+    await client.connected();
+    const message = { room: 'closed', content: 'hello' };
+    assert.equal((await alice.ask('POST', '/api/chat/rooms/closed/messages', { content: 'hello', clientMessageId: 'mine' })).code, 'forbidden');
+    await assert.rejects(call(socket, 'chat.send', message));
+    assert.equal((await client.ask('message', message)).code, 'forbidden');
+    const refused = async () => (await trace.records()).filter(({ step, outcome, reason }) => step === 'publish' && outcome === 'refused' && reason === 'forbidden');
+    await until(async () => (await refused()).length === 3, 'three refusals');
+    const records = await refused();
+    assert.deepEqual(records.map(({ userId, event }) => [userId, event]), Array(3).fill(['alice', 'message']));
+    assert.equal(records[0].messageId, 'mine');
+    for (const user_ of [alice, root]) await user_.close();
+  });
+
   test('shows that a user was not there, and how each connection ended', async () => {
     const room = named('live');
     const bob = await user('bert');

@@ -54,7 +54,8 @@ pub enum Retained {
 /// the settings of `live`.
 #[derive(Clone, Debug)]
 pub struct Classes {
-    by_name: BTreeMap<Arc<str>, Class>,
+    /// Each with its number, by which it is counted.
+    by_name: BTreeMap<Arc<str>, (Class, usize)>,
     live: Class,
 }
 
@@ -83,32 +84,48 @@ impl Classes {
         if name == "live" {
             self.live = class;
         }
-        self.by_name.insert(name.into(), class);
+        let next = self.by_name.len();
+        self.by_name.entry(name.into()).or_insert((class, next)).0 = class;
     }
 
     /// Each class that has a name, with it.
     pub fn named(&self) -> impl Iterator<Item = (&str, Class)> {
-        self.by_name.iter().map(|(name, class)| (&**name, *class))
+        self.by_name.iter().map(|(name, (class, _))| (&**name, *class))
     }
 
     /// The class of a room. The room `all`, which every native client is in, is of class `signal`.
     pub fn of(&self, room: &RoomName) -> Class {
+        self.find(room).0
+    }
+
+    /// The class of a room, and its number: one more than the last for rooms without a known one.
+    pub(crate) fn find(&self, room: &RoomName) -> (Class, usize) {
         let name = match room.as_str() {
-            "all" => "signal",
-            name => match name.split_once(':') {
-                Some((class, _)) => class,
-                None => return self.live,
-            },
+            "all" => Some("signal"),
+            name => name.split_once(':').map(|(class, _)| class),
         };
-        self.by_name.get(name).copied().unwrap_or(self.live)
+        let known = name.and_then(|name| self.by_name.get(name)).copied();
+        known.unwrap_or((self.live, self.by_name.len()))
+    }
+
+    /// What rooms without a known class are called where they are counted.
+    const OTHER: &str = "other";
+
+    /// All of them by their numbers, and last what rooms without a known one are.
+    pub(crate) fn numbered(&self) -> Vec<(Arc<str>, Class)> {
+        let mut numbered: Vec<_> = self.by_name.iter().map(|(name, (class, number))| (*number, name, *class)).collect();
+        numbered.sort_unstable_by_key(|(number, ..)| *number);
+        let known = numbered.into_iter().map(|(_, name, class)| (Arc::clone(name), class));
+        known.chain([(Self::OTHER.into(), self.live)]).collect()
     }
 
     /// For each bound, the largest that a class of memory rooms has: what keeps them all keeps that much.
     pub fn widest(&self) -> Window {
-        let windows = self.by_name.values().chain([&self.live]).filter_map(|class| match class.keep {
-            Keep::Memory(window) => Some(window),
-            Keep::None | Keep::Store(_) => None,
-        });
+        let windows =
+            self.by_name.values().map(|(class, _)| class).chain([&self.live]).filter_map(|class| match class.keep {
+                Keep::Memory(window) => Some(window),
+                Keep::None | Keep::Store(_) => None,
+            });
         let wider = |a: Window, b: Window| Window {
             events: a.events.max(b.events),
             age: a.age.max(b.age),
@@ -123,7 +140,7 @@ impl Classes {
             Keep::Store(age) => age,
             Keep::None | Keep::Memory(_) => None,
         };
-        let named = self.by_name.iter().map(|(name, class)| (Retained::Class(name.clone()), class));
+        let named = self.by_name.iter().map(|(name, (class, _))| (Retained::Class(name.clone()), class));
         let others = (Retained::Others(self.by_name.keys().cloned().collect()), &self.live);
         named.chain([others]).filter_map(|(rooms, class)| Some((rooms, age(class)?))).collect()
     }

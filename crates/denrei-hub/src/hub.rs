@@ -24,7 +24,7 @@ use crate::room::{Accepted, Expels, Reach, ReaderKey, Room, RoomKey};
 use crate::seat::Seat;
 use crate::shard::{Command, Shard, ShardHandle, Targets};
 use crate::span::Spans;
-use crate::stats::{Counters, EventNames, HubStatistics, PublishOutcome, add};
+use crate::stats::{ClassStatistics, Counters, EventNames, HubStatistics, PublishOutcome, add};
 use crate::tail::Tails;
 use crate::trace::{self, Outcome, Record, Step, Tracer};
 use crate::{Map, lock};
@@ -157,6 +157,7 @@ impl Hub {
         };
         let workers = shards.iter().map(worker).collect();
         let memory = backends.memory.unwrap_or_else(|| Arc::new(MemoryLog::new(Arc::clone(&classes), config.memory)));
+        let counters = Counters::new(&config.events, classes.numbered().len());
         let inner = Inner {
             memory,
             classes,
@@ -182,7 +183,7 @@ impl Hub {
             missed: Notify::new(),
             readings: Semaphore::new(READINGS),
             deaf: Mutex::default(),
-            counters: Counters::new(&config.events),
+            counters,
             names: config.events,
         };
         (Self(Arc::new(inner)), workers)
@@ -200,11 +201,11 @@ impl Hub {
         let publishing = self.tracer().publishing(&draft);
         let span = self.open_span(&draft.room, draft.event.as_str(), &mut draft.trail);
         let begun = Instant::now();
-        let keep = self.0.classes.of(&draft.room).keep;
-        let log = self.log_of(&keep);
+        let class = self.0.classes.find(&draft.room);
+        let log = self.log_of(&class.0.keep);
         let inner = Arc::clone(&self.0);
         let done = move |inner: &Inner, published: Result<Published, LogError>| {
-            inner.counters.published(&keep, PublishOutcome::of(&published), begun.elapsed());
+            inner.counters.published(class, PublishOutcome::of(&published), begun.elapsed());
             if let Some(span) = span {
                 let place = |published: &Published| (published.position.seq, published.duplicate);
                 span.close(published.as_ref().map(place).map_err(trace::why));
@@ -270,7 +271,7 @@ impl Hub {
 
     /// Counts a publish to a room that its log has answered in another way than to [`Hub::publish`].
     pub fn answered(&self, room: &RoomName, outcome: PublishOutcome, took: Duration) {
-        self.0.counters.published(&self.0.classes.of(room).keep, outcome, took);
+        self.0.counters.published(self.0.classes.find(room), outcome, took);
     }
 
     /// Tells those who read a room now, whatever log it keeps; it is kept nowhere. Who cannot be written to at once does
@@ -500,11 +501,29 @@ impl Hub {
         let Inner { reach, counters, cluster, .. } = &*self.0;
         HubStatistics {
             shards: reach.shards.iter().map(|shard| shard.counters().read()).collect(),
-            publishes: counters.publishes(),
+            classes: self.class_statistics(),
+            took: counters.took(),
             replayed: counters.replayed.iter().map(|counter| counter.load(Ordering::Relaxed)).collect(),
             gaps: counters.gaps.load(Ordering::Relaxed),
             bus: cluster.as_ref().map(|cluster| cluster.statistics()),
         }
+    }
+
+    fn class_statistics(&self) -> Vec<ClassStatistics> {
+        let classes = self.0.classes.numbered();
+        let mut rooms = vec![0; classes.len()];
+        for part in &self.0.rooms {
+            for room in lock(part).keys() {
+                rooms[self.0.classes.find(room).1] += counted(room);
+            }
+        }
+        let of = |((number, (name, class)), rooms): ((usize, (Arc<str>, Class)), usize)| ClassStatistics {
+            name,
+            keep: class.keep,
+            rooms,
+            publishes: self.0.counters.publishes(number),
+        };
+        classes.into_iter().enumerate().zip(rooms).map(of).collect()
     }
 
     /// The names by which [`Hub::statistics`] counts events.

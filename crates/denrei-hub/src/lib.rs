@@ -71,8 +71,7 @@ pub use seat::Seat;
 pub use shard::{Shard, ShardHandle};
 pub use shelf::{LocalShelf, Shelf, Shelving};
 pub use stats::{
-    BusStatistics, Distribution, EventNames, Histogram, HubStatistics, PublishOutcome, PublishStatistics,
-    ShardStatistics,
+    BusStatistics, ClassStatistics, Distribution, EventNames, Histogram, HubStatistics, PublishOutcome, ShardStatistics,
 };
 pub use trace::{Noted, Outcome, Record, Step, Traced, Tracer};
 

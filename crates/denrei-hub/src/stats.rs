@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::Map;
-use crate::class::Keep;
+use crate::class::{Class, Keep};
 use crate::hub::Published;
 use crate::log::LogError;
 use crate::message::Message;
@@ -320,7 +320,7 @@ pub enum PublishOutcome {
 }
 
 impl PublishOutcome {
-    /// All of them, in the order of [`PublishStatistics::outcomes`].
+    /// All of them, in the order of [`ClassStatistics::publishes`].
     pub const ALL: [Self; 4] = [Self::Taken, Self::Duplicate, Self::Full, Self::Unavailable];
 
     pub(crate) fn of(published: &Result<Published, LogError>) -> Self {
@@ -333,58 +333,61 @@ impl PublishOutcome {
     }
 }
 
-/// The publishes to rooms whose logs live in one kind of place.
-#[derive(Debug)]
-pub(crate) struct Publishes {
-    outcomes: [AtomicU64; PublishOutcome::ALL.len()],
-    took: Histogram,
-}
+/// How many publishes there were, by what became of them.
+type Outcomes<T> = [T; PublishOutcome::ALL.len()];
 
-/// What became of publishes, for one kind of log.
+/// The rooms of a class, and what was published in them.
 #[derive(Clone, Debug)]
-pub struct PublishStatistics {
-    /// How many, in the order of [`PublishOutcome::ALL`].
-    pub outcomes: [u64; PublishOutcome::ALL.len()],
-    /// How long they took to be answered, in ns.
-    pub took: Distribution,
+#[non_exhaustive]
+pub struct ClassStatistics {
+    /// The class; `other` for rooms without a known one.
+    pub name: Arc<str>,
+    /// Where its rooms keep their log.
+    pub keep: Keep,
+    /// Rooms with readers or waiters, as [`crate::Hub::rooms`] counts them.
+    pub rooms: usize,
+    /// Publishes, in the order of [`PublishOutcome::ALL`].
+    pub publishes: [u64; PublishOutcome::ALL.len()],
 }
 
 /// What a hub counts beside its shards.
 #[derive(Debug)]
 pub(crate) struct Counters {
-    /// By [`kind`].
-    publishes: [Publishes; 3],
+    /// By the numbers of classes.
+    publishes: Box<[Outcomes<AtomicU64>]>,
+    /// How long they took to be answered, in ns, by [`kind`].
+    took: [Histogram; 3],
     /// Messages that were read from logs for readers that are behind, by the number of their event.
     pub(crate) replayed: Box<[AtomicU64]>,
     pub(crate) gaps: AtomicU64,
 }
 
 impl Counters {
-    pub(crate) fn new(names: &EventNames) -> Self {
-        let publishes = || Publishes { outcomes: Default::default(), took: Histogram::of_answers() };
+    pub(crate) fn new(names: &EventNames, classes: usize) -> Self {
         Self {
-            publishes: std::array::from_fn(|_| publishes()),
+            publishes: (0..classes).map(|_| Outcomes::default()).collect(),
+            took: std::array::from_fn(|_| Histogram::of_answers()),
             replayed: (0..names.count()).map(|_| AtomicU64::new(0)).collect(),
             gaps: AtomicU64::new(0),
         }
     }
 
-    pub(crate) fn published(&self, keep: &Keep, outcome: PublishOutcome, took: Duration) {
-        let publishes = &self.publishes[kind(keep)];
-        add(&publishes.outcomes[outcome as usize], 1);
-        publishes.took.observe_time(took);
+    pub(crate) fn published(&self, (class, number): (Class, usize), outcome: PublishOutcome, took: Duration) {
+        add(&self.publishes[number][outcome as usize], 1);
+        self.took[kind(&class.keep)].observe_time(took);
     }
 
-    pub(crate) fn publishes(&self) -> [PublishStatistics; 3] {
-        std::array::from_fn(|at| {
-            let Publishes { outcomes, took } = &self.publishes[at];
-            let outcomes = std::array::from_fn(|at| outcomes[at].load(Ordering::Relaxed));
-            PublishStatistics { outcomes, took: took.read() }
-        })
+    pub(crate) fn took(&self) -> [Distribution; 3] {
+        self.took.each_ref().map(Histogram::read)
+    }
+
+    /// The publishes to rooms of the class of a number.
+    pub(crate) fn publishes(&self, class: usize) -> Outcomes<u64> {
+        self.publishes[class].each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 }
 
-/// In the order of [`HubStatistics::publishes`].
+/// In the order of [`HubStatistics::took`].
 fn kind(keep: &Keep) -> usize {
     match keep {
         Keep::None => 0,
@@ -430,8 +433,10 @@ pub struct BusStatistics {
 pub struct HubStatistics {
     /// Its shards.
     pub shards: Vec<ShardStatistics>,
-    /// Publishes to rooms without a log, with one in memory, and with a stored one.
-    pub publishes: [PublishStatistics; 3],
+    /// Classes of rooms.
+    pub classes: Vec<ClassStatistics>,
+    /// How long publishes took to be answered, in ns: to rooms without a log, with one in memory, and with a stored one.
+    pub took: [Distribution; 3],
     /// Messages that readers got from a log, because they came later or had fallen behind; by the number of their event.
     pub replayed: Vec<u64>,
     /// Times that a reader was told that messages are lost to it.

@@ -236,7 +236,12 @@ impl App {
                 call = call.makes_nothing();
             }
         }
-        let decision = call.action().map_or(Decision::Now(Ok(())), |action| self.check(caller, action));
+        let mut decision = call.action().map_or(Decision::Now(Ok(())), |action| self.check(caller, action));
+        if let Some(NewMessage { room, id, .. }) = call.message() {
+            let id = id.as_ref().map(Name::as_str);
+            let sent = Publish { room: room.as_str(), event: "message", payload: "", id, from: caller.connection };
+            decision = self.note_decision(caller.identity, sent, decision);
+        }
         Ok((call, decision))
     }
 

@@ -29,8 +29,12 @@ async fn what_is_counted_is_what_readers_were_given() {
     let [shard] = &statistics.shards[..] else { panic!("one shard") };
     assert_eq!(shard.delivered, [4 * 3 + 2, 3]);
     assert_eq!((shard.readers, shard.behind, shard.fallen, shard.dropped), (3, 0, 0, 0));
-    let outcomes = statistics.publishes.map(|publishes| publishes.outcomes);
-    assert_eq!(outcomes, [[0; 4], [6, 0, 0, 0], [0; 4]]);
+    for class in &statistics.classes {
+        // A room without a class is none of a known one.
+        let expected = if &*class.name == "other" { (1, [6, 0, 0, 0]) } else { (0, [0; 4]) };
+        assert_eq!((class.rooms, class.publishes), expected, "{}", class.name);
+    }
+    assert_eq!(statistics.took.map(|took| took.counts.iter().sum::<u64>()), [0, 6, 0]);
     until(|| sender.told.lines().len() == 6 && connections[1..].iter().all(|other| other.told.lines().len() == 7))
         .await;
 }

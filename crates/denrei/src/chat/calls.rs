@@ -140,6 +140,14 @@ impl Call {
         Asking { chat, caller, fields: Fields { room, client_message_id: id, ..fields } }.message()
     }
 
+    /// The message that it sends, if it is that.
+    pub(crate) fn message(&self) -> Option<&NewMessage> {
+        match &self.what {
+            Ask::Send(message) => Some(message),
+            _ => None,
+        }
+    }
+
     /// Whether it is a message to send, which is put under way and waits for nothing.
     pub(crate) fn into_message(self) -> Result<NewMessage, Self> {
         match self.what {

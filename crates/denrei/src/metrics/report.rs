@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
 
 use denrei_hub::span::SpanStatistics;
-use denrei_hub::{BusStatistics, Distribution, HubStatistics, PublishOutcome, PublishStatistics};
+use denrei_hub::{BusStatistics, Distribution, HubStatistics, Keep, PublishOutcome};
 
 use super::text::{Format, Kind, Page};
 use super::{Ending, METHODS, Metrics, Transport, process};
@@ -52,7 +52,7 @@ pub(crate) fn report(app: &App, format: Format) -> String {
 /// Nanoseconds as seconds.
 const NANOS: f64 = 1e-9;
 
-/// What logs publishes go to, in the order of [`HubStatistics::publishes`].
+/// What logs publishes go to, in the order of [`HubStatistics::took`].
 const KEEPS: [&str; 3] = ["none", "memory", "store"];
 
 /// The three that the seed names (§12.3); their WebSockets are here whatever carries a client.
@@ -74,20 +74,20 @@ fn seed(page: &mut Page, app: &App, hub: &HubStatistics) {
     }
     let help = "Time from a publish to its answer, when it is as durable as its room makes it.";
     let mut family = page.family("websocket_message_latency_seconds", Buckets, help);
-    family.histogram(&[], &coarse(&hub.publishes), NANOS);
+    family.histogram(&[], &coarse(&hub.took), NANOS);
 }
 
 /// The times of all publishes by the seed's bounds, each of which is one of ours.
-fn coarse(publishes: &[PublishStatistics]) -> Distribution {
+fn coarse(times: &[Distribution]) -> Distribution {
     const BOUNDS: &[u64] = &[1_000_000, 5_000_000, 10_000_000, 50_000_000, 100_000_000, 500_000_000, 1_000_000_000];
     let mut counts = vec![0; BOUNDS.len() + 1];
-    for PublishStatistics { took, .. } in publishes {
+    for took in times {
         for (at, count) in took.counts.iter().enumerate() {
             let place = took.bounds.get(at).map_or(BOUNDS.len(), |bound| BOUNDS.partition_point(|ours| ours < bound));
             counts[place] += count;
         }
     }
-    Distribution { bounds: BOUNDS, counts, sum: publishes.iter().map(|publishes| publishes.took.sum).sum() }
+    Distribution { bounds: BOUNDS, counts, sum: times.iter().map(|took| took.sum).sum() }
 }
 
 fn connections(page: &mut Page, app: &App) {
@@ -119,23 +119,28 @@ fn connections(page: &mut Page, app: &App) {
 }
 
 fn publishes(page: &mut Page, hub: &HubStatistics) {
-    let help = "Publishes, by where the room's log lives and what became of them.";
+    let help = "Publishes, by the class of the room, where its log lives, and what became of them.";
     let mut family = page.family("denrei_publishes_total", Counter, help);
-    for (keep, publishes) in KEEPS.into_iter().zip(&hub.publishes) {
-        for (outcome, count) in PublishOutcome::ALL.iter().zip(publishes.outcomes) {
+    for class in &hub.classes {
+        let keep = match class.keep {
+            Keep::None => KEEPS[0],
+            Keep::Memory(_) => KEEPS[1],
+            Keep::Store(_) => KEEPS[2],
+        };
+        for (outcome, count) in PublishOutcome::ALL.iter().zip(class.publishes) {
             let outcome = match outcome {
                 PublishOutcome::Taken => "taken",
                 PublishOutcome::Duplicate => "duplicate",
                 PublishOutcome::Full => "full",
                 PublishOutcome::Unavailable => "unavailable",
             };
-            family.sample(&[("keep", keep), ("outcome", outcome)], count);
+            family.sample(&[("class", &class.name), ("keep", keep), ("outcome", outcome)], count);
         }
     }
     let help = "Time from a publish to its answer, by where the room's log lives.";
     let mut family = page.family("denrei_publish_seconds", Buckets, help);
-    for (keep, publishes) in KEEPS.into_iter().zip(&hub.publishes) {
-        family.histogram(&[("keep", keep)], &publishes.took, NANOS);
+    for (keep, took) in KEEPS.into_iter().zip(&hub.took) {
+        family.histogram(&[("keep", keep)], took, NANOS);
     }
     let replayed: u64 = hub.replayed.iter().sum();
     let help = "Messages read from logs for readers that came later or fell behind, and for polls.";
@@ -157,7 +162,10 @@ fn shards(page: &mut Page, app: &App, hub: &HubStatistics) {
     page.one("denrei_overflows_total", Counter, help, sum(|shard| shard.overflows));
     page.one("denrei_readers", Gauge, "Readers of rooms.", sum(|shard| shard.readers));
     page.one("denrei_readers_behind", Gauge, "Readers that read the log by themselves now.", sum(|shard| shard.behind));
-    page.one("denrei_rooms", Gauge, "Rooms with readers.", app.hub.rooms());
+    let mut family = page.family("denrei_rooms", Gauge, "Rooms with readers, by their class.");
+    for class in hub.classes.iter().filter(|class| !["sys", "emits"].contains(&&*class.name)) {
+        family.sample(&[("class", &class.name)], class.rooms as u64);
+    }
     let (bytes, most) = app.hub.outboxes();
     page.one("denrei_outbox_bytes", Gauge, "Bytes that wait for clients to take them.", bytes);
     page.one("denrei_outbox_limit_bytes", Gauge, "Bytes that may wait, before memory is shed.", most);

@@ -63,12 +63,12 @@ describe('the doctor', () => {
     try {
       let found = await examined({ config: await settings(100) });
       assert.deepEqual(found.of('certificate').map(({ verdict, finding }) => [verdict, finding]), [['ok', 'is good for 99 days']]);
-      assert.deepEqual(found.of('opentelemetry').map(({ verdict }) => verdict), ['ok']);
+      assert.deepEqual(found.of('collector').map(({ verdict }) => verdict), ['ok']);
       const config = await settings(5);
       await collector.close();
       found = await examined({ config });
       assert.deepEqual(found.of('certificate').map(({ verdict, finding }) => [verdict, finding]), [['warning', 'ends in 4 days']]);
-      assert.deepEqual(found.of('opentelemetry').map(({ verdict }) => verdict), ['warning']);
+      assert.deepEqual(found.of('collector').map(({ verdict }) => verdict), ['warning']);
     } finally {
       await rm(place, { recursive: true, force: true });
     }

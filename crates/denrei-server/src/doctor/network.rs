@@ -56,7 +56,7 @@ pub(super) async fn bus(report: &mut Report, settings: &Settings) {
 /// Whether anybody listens where spans are sent.
 pub(super) async fn collector(report: &mut Report, settings: &Settings) {
     for ignored in &settings.opentelemetry.ignored {
-        report.warn("opentelemetry", ignored, "correct it, or take it away for this server");
+        report.warn("collector", ignored, "correct it, or take it away for this server");
     }
     let Some(collector) = &settings.opentelemetry.collector else { return };
     let Ok(address) = collector.address.parse::<http::Uri>() else { return };
@@ -66,9 +66,9 @@ pub(super) async fn collector(report: &mut Report, settings: &Settings) {
     let asking = timeout(PATIENCE, TcpStream::connect((host, port)));
     let advice = "start the collector, or correct its address: until then spans are dropped, and nothing else happens";
     match asking.await {
-        Ok(Ok(_)) => report.ok("opentelemetry", format!("a collector listens at {place}")),
-        Ok(Err(error)) => report.warn("opentelemetry", format!("{place}: {error}"), advice),
-        Err(_) => report.warn("opentelemetry", format!("{place} does not answer"), advice),
+        Ok(Ok(_)) => report.ok("collector", format!("a collector listens at {place}")),
+        Ok(Err(error)) => report.warn("collector", format!("{place}: {error}"), advice),
+        Err(_) => report.warn("collector", format!("{place} does not answer"), advice),
     }
 }
 

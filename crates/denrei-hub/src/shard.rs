@@ -2,27 +2,27 @@
 //! each reader once.
 
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
 use crate::ids::{Position, RoomName, Seq};
 use crate::message::{Dialect, Encoders, Message, Wire};
-use crate::outbox::{Notice, Outbox, OutboxLimits, Sent};
+use crate::outbox::{Notice, Outbox, Sent};
 use crate::room::{ReaderKey, RoomKey};
 use crate::span::{Span, Spans};
-use crate::stats::{EventNames, ShardCounters, Tally};
-use crate::trace::Tracer;
+use crate::stats::{EventNames, Tally};
 use crate::{Map, Set};
 
+mod handle;
 mod run;
 mod trails;
 mod watched;
 
+pub use handle::ShardHandle;
 use run::{Chunks, Run};
 
 /// The working half of a shard: [`Shard::run`] is spawned once, on the runtime of the connections it writes to.
@@ -42,40 +42,6 @@ pub struct Shard {
     spans: Option<Arc<dyn Spans>>,
     /// Of this turn.
     followed: Vec<Span>,
-}
-
-/// The other half: how everyone else reaches the shard.
-#[derive(Clone, Debug)]
-pub struct ShardHandle(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    number: usize,
-    tracer: Arc<Tracer>,
-    inbox: Mutex<Inbox>,
-    pressed: AtomicBool,
-    connections: AtomicUsize,
-    outboxes: Outboxes,
-    wake: Notify,
-    relief: Notify,
-    counters: ShardCounters,
-}
-
-/// What is queued for the shard's connections, and what may be.
-#[derive(Debug, Default)]
-struct Outboxes {
-    queued: AtomicUsize,
-    bytes: AtomicUsize,
-    most: AtomicUsize,
-}
-
-#[derive(Debug, Default)]
-struct Inbox {
-    commands: Vec<Command>,
-    /// The shard is still about what it took out last.
-    busy: bool,
-    /// About how much memory their messages hold.
-    weight: usize,
 }
 
 /// What a shard is asked to do, in order.
@@ -170,153 +136,6 @@ struct Seat {
     due: Option<NonZeroU64>,
 }
 
-impl ShardHandle {
-    /// When this many commands wait, or messages of so many bytes, publishers pause until the shard has caught up.
-    const PRESSED: usize = 4096;
-    const HEAVY: usize = 32 << 20;
-
-    pub(crate) fn new(number: usize, names: &EventNames, tracer: Arc<Tracer>) -> Self {
-        Self(Arc::new(Shared {
-            number,
-            tracer,
-            inbox: Mutex::default(),
-            pressed: AtomicBool::new(false),
-            connections: AtomicUsize::new(0),
-            outboxes: Outboxes::default(),
-            wake: Notify::new(),
-            relief: Notify::new(),
-            counters: ShardCounters::new(names),
-        }))
-    }
-
-    /// The shard's number, from 0.
-    pub fn number(&self) -> usize {
-        self.0.number
-    }
-
-    /// How many connections it serves.
-    pub fn connections(&self) -> usize {
-        self.0.connections.load(Ordering::Relaxed)
-    }
-
-    /// Bounds the outboxes of its connections, which are one of so many parts of all.
-    pub(crate) fn limit(&self, limits: OutboxLimits, parts: usize) {
-        self.0.outboxes.bytes.store(limits.bytes, Ordering::Relaxed);
-        self.0.outboxes.most.store(limits.total / parts, Ordering::Relaxed);
-    }
-
-    /// How many bytes may be queued for one connection.
-    pub(crate) fn outbox_bytes(&self) -> usize {
-        self.0.outboxes.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Bytes queued for its connections. A message that several have to get counts for each, though it is one.
-    pub fn outboxes(&self) -> usize {
-        self.0.outboxes.queued.load(Ordering::Relaxed)
-    }
-
-    /// How many may be.
-    pub(crate) fn outboxes_most(&self) -> usize {
-        self.0.outboxes.most.load(Ordering::Relaxed)
-    }
-
-    /// A connection had so many bytes queued, and has so many now.
-    pub(crate) fn hold(&self, before: usize, now: usize) {
-        match now.checked_sub(before) {
-            Some(0) => {}
-            Some(more) => drop(self.0.outboxes.queued.fetch_add(more, Ordering::Relaxed)),
-            None => drop(self.0.outboxes.queued.fetch_sub(before - now, Ordering::Relaxed)),
-        }
-    }
-
-    pub(crate) fn counters(&self) -> &ShardCounters {
-        &self.0.counters
-    }
-
-    pub(crate) fn enter(&self, outbox: &Arc<Outbox>, period: u32) {
-        self.0.connections.fetch_add(1, Ordering::Relaxed);
-        self.send(Command::Enter(Arc::clone(outbox), period));
-    }
-
-    pub(crate) fn remind(&self, outbox: &Outbox, after: Duration) {
-        self.send(Command::Remind(outbox.number(), after.as_secs().saturating_add(1)));
-    }
-
-    pub(crate) fn leave(&self, outbox: &Outbox) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-        self.send(Command::Leave(outbox.number()));
-    }
-
-    pub(crate) fn send(&self, command: Command) {
-        let mut inbox = self.lock();
-        inbox.weight += match &command {
-            Command::Deliver(_, message) | Command::Scatter(_, message) => message.weight(),
-            Command::Send(.., bytes) => bytes.len(),
-            _ => 0,
-        };
-        inbox.commands.push(command);
-        if inbox.commands.len() == 1 {
-            self.0.wake.notify_one();
-        }
-        if inbox.commands.len() >= Self::PRESSED || inbox.weight >= Self::HEAVY {
-            self.0.pressed.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Has bytes sent behind what the shard has to do; gives them back when it has nothing to do.
-    pub(crate) fn send_behind(&self, outbox: &Arc<Outbox>, wire: Wire, bytes: Bytes) -> Option<Bytes> {
-        {
-            let inbox = self.lock();
-            if !inbox.busy && inbox.commands.is_empty() {
-                return Some(bytes);
-            }
-        }
-        self.send(Command::Send(Arc::clone(outbox), wire, bytes));
-        None
-    }
-
-    pub(crate) fn is_pressed(&self) -> bool {
-        self.0.pressed.load(Ordering::Relaxed)
-    }
-
-    /// Waits while too much is under way. Publishers call this before they take more in, which bounds the inbox.
-    pub(crate) async fn relieved(&self) {
-        while self.0.pressed.load(Ordering::Relaxed) {
-            let relief = self.0.relief.notified();
-            if self.0.pressed.load(Ordering::Relaxed) {
-                relief.await;
-            }
-        }
-    }
-
-    /// Waits until everything that was sent before has been done.
-    pub async fn settled(&self) {
-        let (tell, told) = oneshot::channel();
-        self.send(Command::Settle(tell));
-        // Dropped unanswered in the turn in which the shard panics. After it nobody answers: a process does not outlive
-        // its shards.
-        let _ = told.await;
-    }
-
-    fn take(&self) -> Vec<Command> {
-        let mut inbox = self.lock();
-        let Inbox { commands, .. } = std::mem::replace(&mut *inbox, Inbox { busy: true, ..Inbox::default() });
-        // Under the lock, so that no pressure of the next turn is relieved by this one.
-        if self.0.pressed.swap(false, Ordering::Relaxed) {
-            self.0.relief.notify_waiters();
-        }
-        commands
-    }
-
-    fn rest(&self) {
-        self.lock().busy = false;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inbox> {
-        self.0.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Shard {
     /// Messages joined into one chunk weigh at most about so much, because an outbox that is empty takes a chunk of any
     /// size: what is joined must not let a slow reader hold more than its bound.
@@ -356,7 +175,7 @@ impl Shard {
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = handle.0.wake.notified() => self.turn().await,
+                () = handle.woken() => self.turn().await,
                 _ = beat.tick() => self.beat(),
             }
         }
@@ -464,7 +283,7 @@ impl Shard {
         }
         self.end_spans();
         self.tally.busy += self.since.elapsed();
-        self.tally.settle(begun.elapsed(), self.places.len(), &self.handle.0.counters);
+        self.tally.settle(begun.elapsed(), self.places.len(), self.handle.counters());
     }
 
     fn obey(&mut self, command: Command) {
@@ -577,7 +396,7 @@ impl Shard {
         }
         let encoders = self.encoders.clone();
         let mut chunks = Chunks::default();
-        if self.handle.0.tracer.watches(&first.room) {
+        if self.handle.tracer().watches(&first.room) {
             let run_of = Run::new(&encoders, run, before, true);
             self.write_watched(&run_of, &mut readers.list, &mut chunks, dirty).await;
         } else {
@@ -607,7 +426,7 @@ impl Shard {
         }
         let encoders = self.encoders.clone();
         let messages = [message];
-        let tracer = Arc::clone(&self.handle.0.tracer);
+        let tracer = Arc::clone(self.handle.tracer());
         let run = Run::new(&encoders, &messages, None, !targets.names.is_empty());
         let mut chunks = Chunks::default();
         let overlap = targets.rooms.len() > 1 || !targets.connections.is_empty();

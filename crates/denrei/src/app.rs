@@ -280,24 +280,20 @@ impl App {
     }
 
     /// Publishes what [`App::draft`] has made, as [`Hub::publish`] does.
-    pub(crate) fn publish(&self, mut drafted: Drafted, done: impl FnOnce(Result<Published, Refusal>) + Send + 'static) {
+    pub(crate) fn publish(&self, drafted: Drafted, done: impl FnOnce(Result<Published, Refusal>) + Send + 'static) {
         match drafted {
-            Drafted::Event(draft) if shared_room(&draft.room).is_some() => return done(Ok(self.emit(draft))),
-            Drafted::Event(ref mut draft) => draft.trail = self.sampler.follow(),
-            Drafted::Message(_) => {}
-        }
-        match drafted {
-            Drafted::Event(draft) if self.events.gives(&draft) => {
-                let (events, given) = (self.events.clone(), draft.clone());
-                self.hub.publish(draft, move |published| {
+            Drafted::Event(draft) if shared_room(&draft.room).is_some() => done(Ok(self.emit(draft))),
+            Drafted::Event(draft) => {
+                // Boxed: every publish has room for it, and few need it.
+                let told = self.events.gives(&draft).then(|| Box::new((self.events.clone(), draft.clone())));
+                self.hub.publish(Draft { trail: self.sampler.follow(), ..draft }, move |published| {
                     let is_new = matches!(published, Ok(Published { duplicate: false, .. }));
                     done(published.map_err(Refusal::from));
-                    if is_new {
+                    if let Some((events, given)) = told.filter(|_| is_new).map(|told| *told) {
                         events.published(&given);
                     }
                 });
             }
-            Drafted::Event(draft) => self.hub.publish(draft, |published| done(published.map_err(Refusal::from))),
             Drafted::Message(message) => match self.chat() {
                 Ok(chat) => chat.send(*message, |sent| {
                     done(sent.map(|Sent { event, duplicate }| Published { position: event.position(), duplicate }));

@@ -68,25 +68,20 @@ pub(crate) fn dispatch(
     reference: Option<Ref<'_>>,
     request: Result<Request<'_>, Invalid>,
 ) -> Option<Waiting> {
-    session.asks(match &request {
-        Ok(Request::Broadcast { event, .. }) => event,
-        Ok(Request::Join { .. }) => "join",
-        Ok(Request::Leave { .. }) => "leave",
-        Ok(Request::Direct { .. }) => "direct",
-        Ok(Request::Call { method, .. }) if method == "chat.send" => "message",
-        Ok(Request::Call { method, .. }) if method == "echo" => "ping",
-        Ok(Request::Call { .. }) => "call",
-        Ok(Request::Auth { .. }) => "auth",
-        Err(_) => "invalid",
-    });
-    let passed = match &request {
-        Ok(Request::Leave { .. }) => Ok(()),
-        Ok(Request::Broadcast { event, .. }) => session.pass(Asking::Publish(event)),
-        Ok(Request::Join { .. }) => session.pass(Asking::Join),
-        Ok(Request::Direct { .. }) => session.pass(Asking::Direct),
-        Ok(Request::Call { method, .. }) if method == "chat.send" => session.pass(Asking::Publish("message")),
-        Ok(Request::Call { .. } | Request::Auth { .. }) | Err(_) => session.pass(Asking::Call),
+    // What it is counted as, and what rates hold it to.
+    let (kind, asking) = match &request {
+        Ok(Request::Broadcast { event, .. }) => (&**event, Some(Asking::Publish(event))),
+        Ok(Request::Join { .. }) => ("join", Some(Asking::Join)),
+        Ok(Request::Leave { .. }) => ("leave", None),
+        Ok(Request::Direct { .. }) => ("direct", Some(Asking::Direct)),
+        Ok(Request::Call { method, .. }) if method == "chat.send" => ("message", Some(Asking::Publish("message"))),
+        Ok(Request::Call { method, .. }) if method == "echo" => ("ping", Some(Asking::Call)),
+        Ok(Request::Call { .. }) => ("call", Some(Asking::Call)),
+        Ok(Request::Auth { .. }) => ("auth", Some(Asking::Call)),
+        Err(_) => ("invalid", Some(Asking::Call)),
     };
+    session.asks(kind);
+    let passed = asking.map_or(Ok(()), |asking| session.pass(asking));
     if let Err(refusal) = passed {
         if let Ok(Request::Broadcast { room, event, payload, id }) = &request {
             let publish = Publish { room, event, payload, id: id.as_deref(), from: Some(&session.outbox) };
@@ -246,16 +241,12 @@ fn direct(
     payload: &str,
 ) -> Result<(), Refusal> {
     let hub = &session.app.hub;
+    let word = Name::parse("direct").expect("a word is a name");
     let message = Arc::new(Message::direct(Draft {
         from: Some(session.outbox.client().clone()),
         user: session.identity.user.clone(),
         origin: session.outbox.number(),
-        ..Draft::new(
-            Name::parse("direct").expect("a word is a name"),
-            Name::parse("direct").expect("a word is a name"),
-            bytes::Bytes::copy_from_slice(payload.as_bytes()),
-            now_ms(),
-        )
+        ..Draft::new(word.clone(), word, bytes::Bytes::copy_from_slice(payload.as_bytes()), now_ms())
     }));
     let delivering: BoxFuture<'static, usize> = match target {
         Target::Client(client) => Box::pin(hub.direct_anywhere(&(**client).into(), &message).map(usize::from)),

@@ -23,7 +23,7 @@ impl Shard {
         for entry in readers {
             let state = entry.state;
             let gave = run.write_to(entry, chunks, &mut self.tally, dirty);
-            run.note(&self.handle.0.tracer, entry, state, gave, None);
+            run.note(self.handle.tracer(), entry, state, gave, None);
             if gave.is_some() {
                 self.breathe().await;
             }
@@ -32,7 +32,7 @@ impl Shard {
 
     /// Notes where the readers of rooms stand.
     pub(super) fn look(&self, trace: &str, rooms: &Map<RoomKey, RoomName>) {
-        let tracer = &self.handle.0.tracer;
+        let tracer = self.handle.tracer();
         for (name, readers) in rooms.iter().filter_map(|(key, name)| Some((name, self.rooms.get(key)?))) {
             for entry in &readers.list {
                 let record = Record::new(Step::Reader, Outcome::There).room(name).of(&entry.outbox);
